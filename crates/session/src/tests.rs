@@ -1,0 +1,13 @@
+//! The session under test: stories, a hostile link, and the vectors shared with the JS client.
+
+mod hostile;
+mod stories;
+mod vectors;
+
+use std::time::Instant;
+
+/// Where test time starts: a session cannot tell, it only sees differences.
+#[expect(clippy::disallowed_methods, reason = "the one clock read of the tests")]
+fn epoch() -> Instant {
+    Instant::now()
+}
