@@ -64,35 +64,47 @@ impl Session {
         Attach::Newest { former }
     }
 
-    /// Applies a message that is a whole number of frames, and says which streams it named.
+    /// Applies a message that is a whole number of frames.
     ///
     /// A message that breaks the protocol ends the session.
-    pub fn handle_message(&mut self, mut message: &[u8], now: Instant) -> BTreeSet<StreamId> {
-        let named = self.handle_bytes(&mut message, now);
+    pub fn handle_message(&mut self, mut message: &[u8], now: Instant) {
+        self.apply(&mut message, now, |_| {});
         if !message.is_empty() {
+            self.violated(&CodecError::Cut, now);
+        }
+    }
+
+    /// Applies the body of an uplink request, and says which streams it named: those that
+    /// [`Session::transmit_acks`] answers for.
+    pub fn handle_request(&mut self, mut body: &[u8], now: Instant) -> BTreeSet<StreamId> {
+        let mut named = BTreeSet::new();
+        self.apply(&mut body, now, |stream| {
+            named.insert(stream);
+        });
+        if !body.is_empty() {
             self.violated(&CodecError::Cut, now);
         }
         named
     }
 
     /// Applies the whole frames at the front of `bytes` and leaves the rest of them there.
-    pub fn handle_bytes(&mut self, bytes: &mut &[u8], now: Instant) -> BTreeSet<StreamId> {
-        let mut named = BTreeSet::new();
+    pub fn handle_bytes(&mut self, bytes: &mut &[u8], now: Instant) {
+        self.apply(bytes, now, |_| {});
+    }
+
+    fn apply(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
         self.heard(now);
         while self.ended.is_none() {
             match Frame::decode(bytes) {
                 Ok(Some(frame)) => {
-                    if let Some(stream) = frame.stream() {
-                        named.insert(stream);
-                    }
+                    frame.stream().into_iter().for_each(&mut named);
                     self.handle_frame(&frame, now);
                 }
-                Ok(None) => return named,
+                Ok(None) => return,
                 Err(error) => self.violated(&error, now),
             }
         }
         *bytes = &[];
-        named
     }
 
     /// Applies the deadlines that passed.

@@ -256,7 +256,7 @@ fn a_lost_post_is_repeated_and_its_reply_tells_where_the_gateway_is() {
     pair.drive();
     pair.client.write(id, b"hello");
     let body = pair.from_client();
-    let named = pair.gateway.handle_message(&body, pair.now);
+    let named = pair.gateway.handle_request(&body, pair.now);
     assert_eq!(take(&mut pair.gateway, id, pair.now), b"hello");
     let mut reply = Vec::new();
     pair.gateway.transmit_acks(&named, &mut reply, pair.now);
@@ -276,7 +276,7 @@ fn a_lost_post_is_repeated_and_its_reply_tells_where_the_gateway_is() {
             .iter()
             .any(|f| matches!(f, Frame::Data { offset: 0, .. }))
     );
-    let named = pair.gateway.handle_message(&again, pair.now);
+    let named = pair.gateway.handle_request(&again, pair.now);
     assert!(
         take(&mut pair.gateway, id, pair.now).is_empty(),
         "nothing twice"
@@ -551,7 +551,7 @@ fn a_held_poll_is_released_by_what_matters_only() {
     );
     pair.client.write(id, b"x");
     let up = pair.from_client();
-    let named = pair.gateway.handle_message(&up, pair.now);
+    let named = pair.gateway.handle_request(&up, pair.now);
     take(&mut pair.gateway, id, pair.now);
     pair.gateway
         .transmit_acks(&named, &mut Vec::new(), pair.now);

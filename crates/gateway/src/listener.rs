@@ -1,0 +1,149 @@
+//! Accepting connections, with a deadline for every wait on a peer that has not yet said what it
+//! wants. axum::serve has none of these.
+//!
+//! Each worker thread has its own socket on the same address (SO_REUSEPORT), so that a connection,
+//! its session and its backends live on the thread that accepted it.
+
+mod io;
+
+use std::{
+    io::{Error, ErrorKind, Result},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tower_service::Service;
+use tracing::{debug, warn};
+
+pub(crate) use self::io::Io;
+use self::io::Requests;
+use crate::{http::Peer, shared::Shared};
+
+/// Connections the kernel may hold before they are accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// HTTP/2 requests at a time on one connection: a page has a downlink and an uplink per session.
+const MAX_HTTP2_STREAMS: u32 = 64;
+/// HTTP/2 streams a client may open and reset before it is shown the door (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+/// Largest request head in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Bytes hyper may hold per connection and direction.
+const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Binds one socket of a group that shares an address; tokio's once a worker takes it over.
+pub(crate) fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two listeners, as they are written.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the gateway drains. The connections are tasks of the gateway.
+pub(crate) async fn accept(shared: Shared, listener: TcpListener, router: Router) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.draining.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => start(&shared, stream, peer, &router),
+            // The peer gave up before we came to it.
+            Err(error) if is_of_one_connection(&error) => debug!(%error, "accept failed"),
+            Err(error) => {
+                warn!(%error, "cannot accept connections; raise the limit of open files or lower max_connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
+    )
+}
+
+/// Starts a connection unless there are too many; then it is closed unread.
+fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) {
+    let limits = &shared.config.limits;
+    let Some(counted) = shared.stats.connections.count_below(limits.max_connections as u64) else {
+        debug!(client.addr = %peer.ip(), "connection refused: max_connections reached");
+        return;
+    };
+    // Behind a proxy all clients share one address, which the operator has said to trust.
+    let behind_proxy = shared.config.trusted_proxies.iter().any(|net| net.contains(&peer.ip().to_canonical()));
+    let max = if behind_proxy { usize::MAX } else { limits.max_connections_per_client };
+    let Some(share) = shared.connections_per_client.count_below(peer.ip(), max) else {
+        debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
+        return;
+    };
+    let (shared, router) = (shared.clone(), router.clone());
+    shared.tasks.clone().spawn(async move {
+        serve(&shared, stream, peer, router).await;
+        drop((counted, share));
+    });
+}
+
+async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: Router) {
+    let timeouts = &shared.config.timeouts;
+    // Frames are written whole; waiting for more would only delay them.
+    _ = stream.set_nodelay(true);
+    if !matches!(timeout(timeouts.first_byte, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    let requests = Requests::default();
+    let io = Io::new(stream, requests.clone(), timeouts.head, timeouts.http_idle);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let answer = router.clone().call(request);
+        let in_service = requests.start();
+        async move { answer.await.map(|response| in_service.until_sent(response)) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.head)
+        .max_buf_size(MAX_HTTP_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(MAX_HTTP_BUFFER_BYTES)
+        .keep_alive_interval(timeouts.heartbeat)
+        .keep_alive_timeout(timeouts.peer_dead);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shared.draining.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = shared.stopping.cancelled() => {}
+    }
+}
