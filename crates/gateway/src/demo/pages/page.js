@@ -1,0 +1,56 @@
+// @ts-check
+/**
+ * What the pages take from their address, and the one Gateway each of them owns.
+ *
+ * Query parameters: `gateway` (URL of another gateway), `transport` (auto, websocket, stream, poll)
+ * and those a page names itself.
+ */
+
+import { Gateway } from '/perigee.js';
+
+/** @typedef {'auto' | 'websocket' | 'stream' | 'poll'} Choice */
+
+/** Every transport that can be forced, with the name people read. */
+export const TRANSPORTS = /** @type {const} */ ({ websocket: 'WebSocket', stream: 'HTTP stream', poll: 'Long-poll' });
+
+export const query = new URLSearchParams(location.search);
+
+/** @returns {Choice} */
+export function chosenTransport() {
+  const asked = query.get('transport') ?? 'auto';
+  return asked in TRANSPORTS ? /** @type {Choice} */ (asked) : 'auto';
+}
+
+/** @param {string | null} name as the client says it */
+export function transportName(name) {
+  return name === null ? 'none' : (/** @type {Record<string, string>} */ (TRANSPORTS)[name] ?? name);
+}
+
+/** The page's gateway; its session ends with the page. */
+export function openGateway() {
+  const gateway = new Gateway(query.get('gateway') ?? location.origin, { transport: chosenTransport() });
+  addEventListener('pagehide', (event) => {
+    // A page that may come back (it is only put to sleep) keeps its session and resumes.
+    if (!event.persisted) gateway.close();
+  });
+  return gateway;
+}
+
+/**
+ * `echo` is a backend's name, `host:6667` and `[::1]:6667` are host and port.
+ * @param {string} text
+ * @returns {{ name: string } | { host: string, port: number } | { problem: string }}
+ */
+export function parseTarget(text) {
+  const target = text.trim();
+  const [, bracketed, plain, digits] = /^(?:\[([\da-f:.]+)\]|([^\s:[\]]+)):(\d+)$/i.exec(target) ?? [];
+  const host = bracketed ?? plain;
+  if (host !== undefined) {
+    const port = Number(digits);
+    if (port >= 1 && port <= 65535) return { host, port };
+    return { problem: `“${digits}” is no port; write a number from 1 to 65535.` };
+  }
+  if (target === '') return { problem: 'Write a backend’s name, for example echo, or host:port.' };
+  if (/^[\w.-]+$/.test(target)) return { name: target };
+  return { problem: `“${target}” is neither a backend’s name nor host:port.` };
+}
