@@ -86,7 +86,7 @@ export class World {
       if (event === undefined || timeout < event.at) {
         assert.ok(timeout < Infinity, 'nothing will ever happen');
         this.now = timeout + 0.001;
-        if (event) this.#agenda.push(event);
+        if (event) this.#agenda.splice(next, 0, event);
         this.session.handleTimeout(this.now);
       } else {
         this.now = Math.max(this.now, event.at);
