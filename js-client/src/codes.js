@@ -1,0 +1,36 @@
+/**
+ * The one table of codes (docs/protocol.md section 6): RESET frames, WebSocket close codes (4000 + code) and the JSON of
+ * HTTP errors all speak of these.
+ *
+ * @typedef {'closed' | 'protocol' | 'version' | 'denied' | 'refused' | 'timeout' | 'dns' | 'tls' | 'unreachable' | 'reset'
+ *   | 'aborted' | 'lost' | 'flow' | 'limit' | 'overloaded' | 'going_away' | 'rotate' | 'idle' | 'internal'} Code
+ */
+
+/** @type {readonly Code[]} A name's index is its number. */
+export const CODES = [
+  'closed', 'protocol', 'version', 'denied', 'refused', 'timeout', 'dns', 'tls', 'unreachable', 'reset',
+  'aborted', 'lost', 'flow', 'limit', 'overloaded', 'going_away', 'rotate', 'idle', 'internal',
+];
+
+/**
+ * The name of a number; what a newer gateway says and this client does not know counts as a fault of the gateway.
+ * @param {number} number
+ * @returns {Code}
+ */
+export function codeName(number) {
+  return CODES[number] ?? 'internal';
+}
+
+/** @param {Code} name */
+export function codeNumber(name) {
+  return CODES.indexOf(name);
+}
+
+/**
+ * Text from outside as a code, or null.
+ * @param {unknown} text
+ * @returns {Code | null}
+ */
+export function parseCode(text) {
+  return CODES.find((name) => name === text) ?? null;
+}
