@@ -1,1 +1,3 @@
-//! placeholder
+//! Perigee's gateway: everything that touches a socket, a clock or a file.
+
+pub mod demo;

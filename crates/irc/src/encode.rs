@@ -77,7 +77,7 @@ pub fn encode(message: &Message, limits: &Limits) -> Result<Bytes, Error> {
             put(&mut line, middle)?;
         }
         line.push(b' ');
-        if carries_text(&message.command) || !is_middle(last) {
+        if is_text(&message.command, middles.len()) || !is_middle(last) {
             line.push(b':');
         }
         put(&mut line, last)?;
@@ -107,14 +107,29 @@ fn put(line: &mut Vec<u8>, text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn carries_text(command: &str) -> bool {
-    command.starts_with(|first: char| first.is_ascii_digit()) || TEXT_COMMANDS.contains(&command)
+/// Whether the parameter at `index` is text for people or a token to repeat.
+fn is_text(command: &str, index: usize) -> bool {
+    if command.starts_with(|first: char| first.is_ascii_digit()) {
+        return index > 0;
+    }
+    TEXT_PARAMS.contains(&(command, index))
 }
 
-/// Commands whose last parameter is always written with a colon.
-const TEXT_COMMANDS: &[&str] = &[
-    "AWAY", "ERROR", "KICK", "NOTICE", "PART", "PING", "PONG", "PRIVMSG", "QUIT", "TOPIC", "USER",
-    "WALLOPS",
+/// Commands with a text, and which parameter that is.
+const TEXT_PARAMS: &[(&str, usize)] = &[
+    ("AWAY", 0),
+    ("ERROR", 0),
+    ("KICK", 2),
+    ("NOTICE", 1),
+    ("PART", 1),
+    ("PING", 0),
+    ("PONG", 0),
+    ("PONG", 1),
+    ("PRIVMSG", 1),
+    ("QUIT", 0),
+    ("TOPIC", 1),
+    ("USER", 3),
+    ("WALLOPS", 0),
 ];
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ fn a_message_is_written_as_one_line() {
             message("PRIVMSG", &["#a", "b"]),
             "PRIVMSG #a :b\r\n",
         ),
+        (
+            "a channel has none",
+            message("PART", &["#a"]),
+            "PART #a\r\n",
+        ),
         ("a token too", message("PING", &["a"]), "PING :a\r\n"),
         (
             "and what a numeric says",
