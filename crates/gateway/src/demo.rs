@@ -7,3 +7,5 @@
 mod accept;
 pub mod echo;
 pub mod ircd;
+#[cfg(test)]
+mod test_client;

@@ -5,8 +5,8 @@
 //!
 //! # Invariants
 //!
-//! - A connection holds at most one buffer of [`BUFFER_BYTES`], and there are at most
-//!   [`MAX_CONNECTIONS`]; more wait in the backlog of the listener.
+//! - A connection holds at most one buffer of `BUFFER_BYTES`, and there are at most
+//!   `MAX_CONNECTIONS`; more wait in the backlog of the listener.
 
 use std::io;
 

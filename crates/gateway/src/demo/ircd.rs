@@ -1,7 +1,7 @@
 //! A small IRC server: enough for people to chat and for real clients to feel at home.
 //!
-//! [`network`] is the server, without IO. This file is its driver: one task owns the network and
-//! a task per client moves lines between it and a socket ([`connection`]), over bounded channels.
+//! `network` is the server, without IO. This file is its driver: one task owns the network and
+//! a task per client moves lines between it and a socket (`connection`), over bounded channels.
 //!
 //! What it is not: linked to others, persistent, or moderated. There are no operators, no services
 //! and no capabilities, and it says so to clients that ask.
@@ -10,7 +10,7 @@
 //!
 //! - The task that owns the network never waits for a client. A client that does not read fills its
 //!   queue and is closed with "SendQ exceeded".
-//! - A client that sends too fast is not read from until it may send again ([`pace`]).
+//! - A client that sends too fast is not read from until it may send again (`pace`).
 //! - When [`serve`] returns, all tasks and sockets are gone.
 
 use std::collections::HashMap;
@@ -107,9 +107,10 @@ impl Server {
             }
         };
         let (lines, queue) = mpsc::channel(self.settings.sendq_lines + 1);
-        let Ok(last) = lines.clone().try_reserve_owned() else {
-            unreachable!("a new channel has room for a line");
-        };
+        let last = lines
+            .clone()
+            .try_reserve_owned()
+            .expect("a new channel has room for a line");
         let closing = CancellationToken::new();
         let connection = Connection {
             client,

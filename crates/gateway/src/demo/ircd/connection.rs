@@ -6,7 +6,8 @@
 //! # Invariants
 //!
 //! - It holds one buffer of [`READ_BYTES`], one unfinished line and one batch of [`BATCH_LINES`].
-//! - Once `closing` fired it ends within `linger`, whatever the client does.
+//! - Once `closing` fired it ends within `linger`, whatever the client does: with FIN in both
+//!   directions if the client plays along, with RST if not.
 
 use std::time::Duration;
 
@@ -80,9 +81,15 @@ impl Connection {
             closing.cancelled().await;
             sleep(linger).await;
         };
-        tokio::select! {
-            _ = async { tokio::join!(read, write) } => {}
-            () = lingered => {}
+        let in_order = tokio::select! {
+            _ = async { tokio::join!(read, write) } => true,
+            () = lingered => false,
+        };
+        if !in_order {
+            // RST, so that the kernel does not keep for minutes what the client will not take.
+            if let Err(error) = stream.set_zero_linger() {
+                tracing::debug!(%error, "cannot break off a connection");
+            }
         }
         client
     }
@@ -104,8 +111,12 @@ async fn read(
             Err(_) => break "Connection reset",
         };
         while let Some(line) = decoder.decode(&mut bytes).transpose() {
-            let from = pace.line(Instant::now().into_std());
-            sleep_until(from.into()).await;
+            let now = Instant::now().into_std();
+            let from = pace.line(now);
+            // Even a timer for now takes until the next millisecond.
+            if from > now {
+                sleep_until(from.into()).await;
+            }
             let input = match line {
                 Ok(message) => Input::Message(client, message),
                 Err(error) => Input::Invalid(client, error),

@@ -159,7 +159,7 @@ fn story(name: &str, settings: Settings, script: &str) {
                     .handle_disconnect(stage.now, id, b"Connection closed");
                 stage.take_output();
             }
-            (_, (">", line)) => stage.send(who, line[1..].as_bytes()),
+            (_, (">", line)) => stage.send(who, &line.as_bytes()[1..]),
             (_, (kind @ ("<" | "x"), want)) => {
                 let want = &want[1..];
                 let got = stage.next(who);
