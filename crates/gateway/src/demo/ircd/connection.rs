@@ -6,8 +6,8 @@
 //! # Invariants
 //!
 //! - It holds one buffer of [`READ_BYTES`], one unfinished line and one batch of [`BATCH_LINES`].
-//! - Once `closing` fired it ends within `linger`, whatever the client does: with FIN in both
-//!   directions if the client plays along, with RST if not.
+//! - Once `closing` fired it ends within `linger`, whatever the client does: with FIN behind the
+//!   last line, or with RST if the client did not even make room for that.
 
 use std::time::Duration;
 
@@ -70,23 +70,26 @@ impl Connection {
             }
             discard(&mut reader).await;
         };
+        let mut written = false;
         let write = async {
             if write(&mut writer, &mut queue).await.is_err() {
                 let ended = Input::Ended(client, "Connection reset");
                 // The network cannot be waiting for us, and if it is gone, so are we.
                 let _ = inputs.send(ended).await;
             }
+            written = true;
         };
         let lingered = async {
             closing.cancelled().await;
             sleep(linger).await;
         };
-        let in_order = tokio::select! {
-            _ = async { tokio::join!(read, write) } => true,
-            () = lingered => false,
-        };
-        if !in_order {
-            // RST, so that the kernel does not keep for minutes what the client will not take.
+        tokio::select! {
+            _ = async { tokio::join!(read, write) } => {}
+            () = lingered => {}
+        }
+        if !written {
+            // RST, or the kernel would go on for minutes to offer what the client does not take.
+            // If all was written, the client may be slow and not dead: it gets its last lines and FIN.
             if let Err(error) = stream.set_zero_linger() {
                 tracing::debug!(%error, "cannot break off a connection");
             }

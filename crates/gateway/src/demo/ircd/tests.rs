@@ -100,6 +100,23 @@ async fn what_came_before_a_fin_is_answered_before_ours() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_a_quit_does_not_cost_the_goodbye() {
+    let server = start(Settings {
+        linger: Duration::from_secs(20),
+        ..settings()
+    })
+    .await;
+    let mut alice = register(&server, "alice").await;
+    // More than the sockets' buffers take: the server has to read it, and must not answer with RST.
+    alice.send(b"QUIT\r\n").await;
+    alice.send("PING x\r\n".repeat(2_000_000)).await;
+    let goodbye = &b"ERROR :Closing link: 127.0.0.1 (Client quit)\r\n"[..];
+    assert_eq!(alice.rest().await, goodbye);
+    drop(alice);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_reset_is_told_to_the_others() {
     let server = start(settings()).await;
     let mut alice = join(&server, "alice").await;

@@ -843,6 +843,7 @@ fn shutdown_closes_everyone() {
     }
     assert!(stage.happened.is_empty());
     assert_eq!(stage.network.poll_timeout(), None);
+    check_invariants(&stage.network);
 }
 
 /// Lines of commands we know with parameters that often mean something, and of anything at all.
