@@ -1,7 +1,7 @@
 //! The Perigee gateway: everything that touches a socket, a clock or a file.
 //!
 //! `docs/architecture.md` draws it. A byte's way is transport → session → service → backend, and
-//! back the same way; this file puts the parts together from a [`config::Config`].
+//! back the same way; [`Gateway::start`] puts the parts together from a [`config::Config`].
 
 mod assets;
 mod backend;

@@ -2,4 +2,4 @@
 
 mod tunnel;
 
-pub(crate) use self::tunnel::{Tunnel, TunnelState};
+pub(crate) use self::tunnel::Tunnel;

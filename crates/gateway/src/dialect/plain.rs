@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, Bytes};
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, Stream, StreamExt};
 use perigee_session::{Code, StreamStats};
 use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{

@@ -65,7 +65,7 @@ impl StreamRecord {
         let why = self.detail.as_deref().unwrap_or(reason);
         info!(
             target: "perigee::access",
-            client.addr = %client.address,
+            { client.addr = %client.address,
             origin = %origin_text(client.origin.as_deref()),
             target = %self.target,
             rule = self.rule.as_deref().unwrap_or("-"),
@@ -78,7 +78,7 @@ impl StreamRecord {
             bytes_resent = stats.resent,
             duration_ms = u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX),
             code = %code,
-            reason = %why,
+            reason = %why },
             "stream closed"
         );
     }
@@ -88,11 +88,11 @@ impl StreamRecord {
 pub(crate) fn refused(client: &Client, what: &str, code: Code, why: &dyn std::fmt::Display) {
     info!(
         target: "perigee::access",
-        client.addr = %client.address,
+        { client.addr = %client.address,
         origin = %origin_text(client.origin.as_deref()),
         request = %what,
         code = %code,
-        reason = %why,
+        reason = %why },
         "request refused"
     );
 }

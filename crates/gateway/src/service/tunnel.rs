@@ -37,7 +37,7 @@ pub(crate) struct Tunnel {
 }
 
 /// Where a tunnel is in its life.
-pub(crate) enum TunnelState {
+enum TunnelState {
     /// Waiting for the backend.
     Dialing(Pin<Box<dyn Future<Output = Result<Connection, Unreached>> + Send>>),
     /// Bytes flow.
@@ -47,7 +47,7 @@ pub(crate) enum TunnelState {
 }
 
 /// A backend that was not reached: what the client is told and what the operator reads.
-pub(crate) struct Unreached {
+struct Unreached {
     code: Code,
     detail: String,
 }
