@@ -1,1 +1,3 @@
-//! placeholder
+//! Perigee: a TCP socket in every browser tab, to the hosts an operator allowed.
+
+pub mod policy;
