@@ -378,11 +378,7 @@ fn a_later_rule_may_name_what_an_earlier_one_only_holds() {
 
 #[test]
 fn answers_of_the_resolver() {
-    struct Case {
-        target: &'static str,
-        answers: &'static [&'static str],
-        want: Result<&'static [&'static str], &'static str>,
-    }
+    type Answers = &'static [&'static str];
     let mut rule = allow(
         &[PAGE],
         &[
@@ -403,149 +399,64 @@ fn answers_of_the_resolver() {
         vec![rule],
         vec![deny(&[], &["203.0.114.0/24:1-65535"], &[])],
     );
-    let cases = [
-        Case {
-            target: "irc",
-            answers: &[],
-            want: Ok(&[]),
-        },
-        Case {
-            target: "irc",
-            answers: &[
+    let cases: [(&str, Answers, Result<Answers, &str>); 26] = [
+        ("irc", &[], Ok(&[])),
+        (
+            "irc",
+            &[
                 "1.1.1.1:6697",
                 "[2606:4700::1]:6697",
                 "1.1.1.1:6697",
                 "[::ffff:1.1.1.1]:6697",
             ],
-            want: Ok(&["1.1.1.1:6697", "[2606:4700::1]:6697"]),
-        },
-        Case {
-            target: "irc",
-            answers: &["1.1.1.1:6697", "127.0.0.1:6697"],
-            want: Err("127.0.0.1"),
-        },
-        Case {
-            target: "irc",
-            answers: &["10.0.0.1:6697"],
-            want: Err("10.0.0.1"),
-        },
-        Case {
-            target: "irc",
-            answers: &["[64:ff9b::a00:1]:6697"],
-            want: Err("64:ff9b::a00:1"),
-        },
-        Case {
-            target: "irc",
-            answers: &["203.0.114.9:6697"],
-            want: Err("203.0.114.9"),
-        },
-        Case {
-            target: "irc",
-            answers: &["[64:ff9b::cb00:7209]:6697"],
-            want: Err("64:ff9b::cb00:7209"),
-        },
-        Case {
-            target: "db",
-            answers: &["10.9.9.9:5432"],
-            want: Ok(&["10.9.9.9:5432"]),
-        },
-        Case {
-            target: "db",
-            answers: &["[::ffff:10.9.9.9]:5432"],
-            want: Ok(&["10.9.9.9:5432"]),
-        },
-        Case {
-            target: "db",
-            answers: &["10.9.9.9:5432", "192.168.0.1:5432"],
-            want: Err("192.168.0.1"),
-        },
-        Case {
-            target: "cloud",
-            answers: &["169.254.1.1:80"],
-            want: Ok(&["169.254.1.1:80"]),
-        },
-        Case {
-            target: "cloud",
-            answers: &["169.254.169.254:80"],
-            want: Err("169.254.169.254"),
-        },
-        Case {
-            target: "cloud-meant",
-            answers: &["169.254.169.254:80"],
-            want: Ok(&["169.254.169.254:80"]),
-        },
-        Case {
-            target: "cloud-meant",
-            answers: &["169.254.1.1:80"],
-            want: Err("169.254.1.1"),
-        },
-        Case {
-            target: "local",
-            answers: &["127.0.0.1:6667", "[::1]:6667"],
-            want: Ok(&["127.0.0.1:6667", "[::1]:6667"]),
-        },
-        Case {
-            target: "local",
-            answers: &["10.0.0.1:6667"],
-            want: Err("10.0.0.1"),
-        },
-        Case {
-            target: "local",
-            answers: &["[64:ff9b::7f00:1]:6667"],
-            want: Err("64:ff9b::7f00:1"),
-        },
-        Case {
-            target: "literal",
-            answers: &["192.168.1.5:6667"],
-            want: Ok(&["192.168.1.5:6667"]),
-        },
-        Case {
-            target: "literal",
-            answers: &["192.168.1.6:6667"],
-            want: Err("192.168.1.6"),
-        },
-        Case {
-            target: "a.example.net:22",
-            answers: &["192.168.1.1:22"],
-            want: Ok(&["192.168.1.1:22"]),
-        },
-        Case {
-            target: "a.example.net:22",
-            answers: &["10.0.0.1:22"],
-            want: Err("10.0.0.1"),
-        },
-        Case {
-            target: "a.example.net:22",
-            answers: &["0.0.0.0:22"],
-            want: Err("0.0.0.0"),
-        },
-        Case {
-            target: "localhost:22",
-            answers: &["127.0.0.1:22"],
-            want: Ok(&["127.0.0.1:22"]),
-        },
-        Case {
-            target: "a.localhost:22",
-            answers: &["127.0.0.1:22"],
-            want: Err("127.0.0.1"),
-        },
-        Case {
-            target: "10.0.0.7:22",
-            answers: &["10.0.0.7:22"],
-            want: Ok(&["10.0.0.7:22"]),
-        },
-        Case {
-            target: "10.0.0.7:22",
-            answers: &["10.0.0.8:22"],
-            want: Err("10.0.0.8"),
-        },
+            Ok(&["1.1.1.1:6697", "[2606:4700::1]:6697"]),
+        ),
+        ("irc", &["1.1.1.1:6697", "127.0.0.1:6697"], Err("127.0.0.1")),
+        ("irc", &["10.0.0.1:6697"], Err("10.0.0.1")),
+        ("irc", &["[64:ff9b::a00:1]:6697"], Err("64:ff9b::a00:1")),
+        ("irc", &["203.0.114.9:6697"], Err("203.0.114.9")),
+        (
+            "irc",
+            &["[64:ff9b::cb00:7209]:6697"],
+            Err("64:ff9b::cb00:7209"),
+        ),
+        ("db", &["10.9.9.9:5432"], Ok(&["10.9.9.9:5432"])),
+        ("db", &["[::ffff:10.9.9.9]:5432"], Ok(&["10.9.9.9:5432"])),
+        (
+            "db",
+            &["10.9.9.9:5432", "192.168.0.1:5432"],
+            Err("192.168.0.1"),
+        ),
+        ("cloud", &["169.254.1.1:80"], Ok(&["169.254.1.1:80"])),
+        ("cloud", &["169.254.169.254:80"], Err("169.254.169.254")),
+        (
+            "cloud-meant",
+            &["169.254.169.254:80"],
+            Ok(&["169.254.169.254:80"]),
+        ),
+        ("cloud-meant", &["169.254.1.1:80"], Err("169.254.1.1")),
+        (
+            "local",
+            &["127.0.0.1:6667", "[::1]:6667"],
+            Ok(&["127.0.0.1:6667", "[::1]:6667"]),
+        ),
+        ("local", &["10.0.0.1:6667"], Err("10.0.0.1")),
+        ("local", &["[64:ff9b::7f00:1]:6667"], Err("64:ff9b::7f00:1")),
+        ("literal", &["192.168.1.5:6667"], Ok(&["192.168.1.5:6667"])),
+        ("literal", &["192.168.1.6:6667"], Err("192.168.1.6")),
+        (
+            "a.example.net:22",
+            &["192.168.1.1:22"],
+            Ok(&["192.168.1.1:22"]),
+        ),
+        ("a.example.net:22", &["10.0.0.1:22"], Err("10.0.0.1")),
+        ("a.example.net:22", &["0.0.0.0:22"], Err("0.0.0.0")),
+        ("localhost:22", &["127.0.0.1:22"], Ok(&["127.0.0.1:22"])),
+        ("a.localhost:22", &["127.0.0.1:22"], Err("127.0.0.1")),
+        ("10.0.0.7:22", &["10.0.0.7:22"], Ok(&["10.0.0.7:22"])),
+        ("10.0.0.7:22", &["10.0.0.8:22"], Err("10.0.0.8")),
     ];
-    for Case {
-        target,
-        answers,
-        want,
-    } in cases
-    {
+    for (target, answers, want) in cases {
         let permit = ask(&policy, PAGE, target).expect(target);
         let got = permit.check_answers(&parse(answers));
         let want = want
@@ -813,6 +724,25 @@ fn hostile_targets_are_denied() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn hostile_targets_reach_nothing_but_the_public_internet() {
+    let rule = allow(
+        &[PAGE],
+        &[
+            "0.0.0.0/0:6667",
+            "[::/0]:6667",
+            "[64:ff9b::/96]:6667",
+            "[2002::/16]:6667",
+        ],
+    );
+    let policy = policy(vec![rule], Vec::new());
+    let targets = hostile_targets();
+    let allowed = targets
+        .iter()
+        .filter(|target| ask(&policy, PAGE, target).is_ok());
+    assert_eq!(allowed.collect::<Vec<_>>(), ["1.1.1.1:6667"]);
 }
 
 proptest! {
