@@ -192,8 +192,7 @@ impl DialDefaults {
 }
 
 impl AllowRule {
-    /// Whether `to` lists the backend.
-    pub fn covers_backend(&self, name: &BackendName) -> bool {
+    fn covers_backend(&self, name: &BackendName) -> bool {
         self.to
             .iter()
             .any(|to| matches!(to, TargetPattern::Backend(listed) if listed == name))
