@@ -34,10 +34,15 @@ pub(crate) fn client() -> Router {
         // Public code that any page may import; what it may reach is decided elsewhere.
         let open = |mut response: Response| {
             let anyone = HeaderValue::from_static("*");
-            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
+            response
+                .headers_mut()
+                .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
             response
         };
-        router = router.route(&path, get(move |headers: HeaderMap| async move { open(asset.answer(&headers)) }));
+        router = router.route(
+            &path,
+            get(move |headers: HeaderMap| async move { open(asset.answer(&headers)) }),
+        );
     }
     router
 }
@@ -52,14 +57,22 @@ pub(crate) fn demo_pages() -> Router {
             other => format!("/demo/{other}"),
         };
         let guarded = |mut response: Response| {
-            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
             response
         };
-        router = router.route(&path, get(move |headers: HeaderMap| async move { guarded(asset.answer(&headers)) }));
+        router = router.route(
+            &path,
+            get(move |headers: HeaderMap| async move { guarded(asset.answer(&headers)) }),
+        );
     }
     for asset in DOCS {
         let path = format!("/docs/{}", asset.path);
-        router = router.route(&path, get(move |headers: HeaderMap| async move { asset.answer(&headers) }));
+        router = router.route(
+            &path,
+            get(move |headers: HeaderMap| async move { asset.answer(&headers) }),
+        );
     }
     router
 }
@@ -73,14 +86,21 @@ impl Asset {
             (header::CACHE_CONTROL, "no-cache"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        if asked.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == self.tag) {
+        if asked
+            .get(header::IF_NONE_MATCH)
+            .is_some_and(|tag| tag == self.tag)
+        {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         (headers, self.bytes).into_response()
     }
 
     fn content_type(&self) -> &'static str {
-        match self.path.rsplit_once('.').map_or("js", |(_, extension)| extension) {
+        match self
+            .path
+            .rsplit_once('.')
+            .map_or("js", |(_, extension)| extension)
+        {
             "html" => "text/html; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
@@ -97,9 +117,19 @@ mod tests {
 
     #[test]
     fn everything_that_is_served_has_a_type() {
-        assert!(CLIENT.len() > 5 && PAGES.len() > 5, "{} and {} files", CLIENT.len(), PAGES.len());
+        assert!(
+            CLIENT.len() > 5 && PAGES.len() > 5,
+            "{} and {} files",
+            CLIENT.len(),
+            PAGES.len()
+        );
         for asset in CLIENT.iter().chain(PAGES).chain(DOCS) {
-            assert_ne!(asset.content_type(), "application/octet-stream", "{}", asset.path);
+            assert_ne!(
+                asset.content_type(),
+                "application/octet-stream",
+                "{}",
+                asset.path
+            );
             assert!(!asset.bytes.is_empty(), "{}", asset.path);
         }
     }

@@ -10,11 +10,7 @@
 mod connection;
 mod tls;
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use perigee_session::Code;
 use socket2::{SockRef, TcpKeepalive};
@@ -80,25 +76,34 @@ pub(crate) async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection
         }
         BackendAddress::Tcp(address) => address,
     };
-    let stream = timeout_at(deadline, connect(permit, address)).await.map_err(late)??;
+    let stream = timeout_at(deadline, connect(permit, address))
+        .await
+        .map_err(late)??;
     // Neither can fail on a connected socket in a way that matters to the bytes.
     _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(backend.tcp_keepalive);
     _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-    let Some(settings) = &backend.tls else { return Ok(Connection::Tcp(stream)) };
+    let Some(settings) = &backend.tls else {
+        return Ok(Connection::Tcp(stream));
+    };
     let failed = |error| DialError::Tls(settings.name.to_string(), error);
     let handshake = tls.connect(settings, stream);
-    let stream = timeout_at(deadline, handshake).await.map_err(late)?.map_err(failed)?;
+    let stream = timeout_at(deadline, handshake)
+        .await
+        .map_err(late)?
+        .map_err(failed)?;
     Ok(Connection::Tls(Box::new(stream)))
 }
 
 async fn connect(permit: &Permit, address: &HostPort) -> Result<TcpStream, DialError> {
     let answers = resolve(address).await?;
     let addresses = permit.check_answers(&answers)?;
-    race(interleave(&addresses)).await.map_err(|(failed, error)| match failed {
-        Some(address) => DialError::Connect(address.to_string(), error),
-        None => DialError::NoAddress(address.host.to_string()),
-    })
+    race(interleave(&addresses))
+        .await
+        .map_err(|(failed, error)| match failed {
+            Some(address) => DialError::Connect(address.to_string(), error),
+            None => DialError::NoAddress(address.host.to_string()),
+        })
 }
 
 async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
@@ -116,8 +121,10 @@ async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
 /// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 §4).
 fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut first, mut second): (Vec<_>, Vec<_>) =
-        addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
+        .iter()
+        .copied()
+        .partition(|address| address.is_ipv6() == first_is_v6);
     first.reverse();
     second.reverse();
     let mut order = Vec::with_capacity(addresses.len());
@@ -154,7 +161,11 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, (Option<SocketAdd
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
     #[expect(clippy::disallowed_methods, reason = "this is the module that dials")]
     socket.connect(address).await
 }
@@ -166,7 +177,9 @@ mod tests {
     #[test]
     fn families_take_turns_and_the_resolvers_choice_goes_first() {
         let parse = |text: &str| -> Vec<SocketAddr> {
-            text.split_whitespace().map(|address| address.parse().unwrap()).collect()
+            text.split_whitespace()
+                .map(|address| address.parse().unwrap())
+                .collect()
         };
         for (answers, want) in [
             ("1.1.1.1:1 2.2.2.2:1 [::1]:1", "1.1.1.1:1 [::1]:1 2.2.2.2:1"),
@@ -187,6 +200,9 @@ mod tests {
         let stream = race(vec![dead_address, live_address]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), live_address);
         let (failed, error) = race(vec![dead_address]).await.unwrap_err();
-        assert_eq!((failed, error.kind()), (Some(dead_address), io::ErrorKind::ConnectionRefused));
+        assert_eq!(
+            (failed, error.kind()),
+            (Some(dead_address), io::ErrorKind::ConnectionRefused)
+        );
     }
 }

@@ -24,7 +24,11 @@ const USAGE: u8 = 64;
 /// A TCP socket in every browser tab: to the hosts you allow, over any network, without losing a
 /// byte.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Start with `perigee demo`, then put your own server behind `perigee serve`.")]
+#[command(
+    version,
+    about,
+    after_help = "Start with `perigee demo`, then put your own server behind `perigee serve`."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -107,7 +111,10 @@ fn run_demo(listen: SocketAddr, origins: &[String]) -> ExitCode {
                 ExitCode::FAILURE
             }
             Ok(demo) => {
-                say(&format!("Perigee demo: open {} in two tabs. Ctrl-C ends it.", demo.url()));
+                say(&format!(
+                    "Perigee demo: open {} in two tabs. Ctrl-C ends it.",
+                    demo.url()
+                ));
                 until_told_to_stop(demo.shutdown()).await
             }
         }
@@ -134,11 +141,15 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
 
 /// Waits for a signal, then for `shutdown`; a second signal ends the process at once.
 async fn until_told_to_stop(shutdown: impl Future<Output = ()>) -> ExitCode {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         error!("cannot listen for signals");
         return ExitCode::FAILURE;
     };
-    let mut told = async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
+    let mut told =
+        async || tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} };
     told().await;
     tokio::select! {
         () = shutdown => ExitCode::SUCCESS,
@@ -150,7 +161,10 @@ async fn until_told_to_stop(shutdown: impl Future<Output = ()>) -> ExitCode {
 }
 
 fn on_runtime(main: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(main),
         Err(problem) => {
             complain(&format!("cannot start: {problem}"));
@@ -161,7 +175,9 @@ fn on_runtime(main: impl Future<Output = ExitCode>) -> ExitCode {
 
 fn start_logging(log: Log) {
     let level = LevelFilter::from_level(log.level);
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -21,7 +21,10 @@ use crate::{
 };
 
 /// How the demo logs: it has no configuration file to say so.
-pub const LOG: Log = Log { format: LogFormat::Text, level: tracing::Level::INFO };
+pub const LOG: Log = Log {
+    format: LogFormat::Text,
+    level: tracing::Level::INFO,
+};
 
 /// A running demo.
 #[derive(Debug)]
@@ -76,7 +79,12 @@ impl Demo {
         let config = Config::parse("demo", &text)?;
         let gateway = Gateway::start(config, assets::demo_pages())?;
         let url = origins.into_iter().next().unwrap_or_default();
-        Ok(Self { gateway, servers, stop_servers, url })
+        Ok(Self {
+            gateway,
+            servers,
+            stop_servers,
+            url,
+        })
     }
 
     /// Where the pages are.
@@ -95,7 +103,11 @@ impl Demo {
 
 /// The origins have to be known before the gateway binds, so port 0 is replaced by a free one here.
 fn real_port(listen: SocketAddr) -> std::io::Result<SocketAddr> {
-    if listen.port() == 0 { std::net::TcpListener::bind(listen)?.local_addr() } else { Ok(listen) }
+    if listen.port() == 0 {
+        std::net::TcpListener::bind(listen)?.local_addr()
+    } else {
+        Ok(listen)
+    }
 }
 
 /// The origins of pages at `listen`, the one to show first, and those that were asked for.

@@ -13,12 +13,7 @@ use tokio::{runtime, task::JoinSet, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
-    backend::TlsClients,
-    config::Config,
-    http,
-    listener,
-    ops::stats::Counts,
-    session_task::Command,
+    backend::TlsClients, config::Config, http, listener, ops::stats::Counts, session_task::Command,
     shared::Shared,
 };
 
@@ -63,15 +58,19 @@ impl Gateway {
     ///
     /// See [`StartError`].
     pub fn start(config: Config, pages: Router) -> Result<Self, StartError> {
-        let tls = TlsClients::load(&config.policy).map_err(|error| StartError::Tls(error.to_string()))?;
-        let mut sockets: Vec<Vec<std::net::TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+        let tls =
+            TlsClients::load(&config.policy).map_err(|error| StartError::Tls(error.to_string()))?;
+        let mut sockets: Vec<Vec<std::net::TcpListener>> =
+            (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for listener in &config.listeners {
             let mut address = listener.address;
             for sockets in &mut sockets {
                 let socket = listener::bind(address).map_err(|error| bind_error(address, error))?;
                 // Port 0 becomes the port that the first socket of the group got.
-                address = socket.local_addr().map_err(|error| bind_error(address, error))?;
+                address = socket
+                    .local_addr()
+                    .map_err(|error| bind_error(address, error))?;
                 sockets.push(socket);
             }
             addresses.push(address);
@@ -84,7 +83,11 @@ impl Gateway {
             .map(|(index, sockets)| start_worker(index, sockets, shared.clone(), router.clone()))
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
-        Ok(Self { shared, addresses, workers })
+        Ok(Self {
+            shared,
+            addresses,
+            workers,
+        })
     }
 
     /// The addresses in use, in the order of the configuration, with real ports.
@@ -104,22 +107,36 @@ impl Gateway {
     /// when every task has ended.
     pub async fn shutdown(mut self) {
         let grace = self.shared.config.timeouts.drain;
-        info!(sessions = self.shared.stats.sessions.get(), ?grace, "draining");
+        info!(
+            sessions = self.shared.stats.sessions.get(),
+            ?grace,
+            "draining"
+        );
         self.shared.draining.cancel();
         self.shared.tasks.close();
         self.tell_all(|| Command::GoAway { after: grace }).await;
         let ended_by_themselves = timeout(grace, self.shared.tasks.wait()).await.is_ok();
         if !ended_by_themselves {
-            self.tell_all(|| Command::End { code: Code::GoingAway, why: "the gateway is stopping" }).await;
-            self.shared.stopping.cancel();
+            self.tell_all(|| Command::End {
+                code: Code::GoingAway,
+                why: "the gateway is stopping",
+            })
+            .await;
+            self.shared.ending.cancel();
             if timeout(LAST_WORDS, self.shared.tasks.wait()).await.is_err() {
-                warn!(tasks = self.shared.tasks.len(), "some tasks did not end in time");
+                warn!(
+                    tasks = self.shared.tasks.len(),
+                    "some tasks did not end in time"
+                );
             }
         }
         self.shared.stopping.cancel();
         let workers = std::mem::take(&mut self.workers);
         // The threads end by themselves now; joining them may block for the time of a task's poll.
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok())).await;
+        let joined = tokio::task::spawn_blocking(move || {
+            workers.into_iter().all(|worker| worker.join().is_ok())
+        })
+        .await;
         if !joined.unwrap_or(false) {
             warn!("a worker ended with a panic");
         }
@@ -142,32 +159,51 @@ impl Drop for Gateway {
 }
 
 /// One thread with a runtime of its own: what it accepts stays on it.
-fn start_worker(index: usize, sockets: Vec<std::net::TcpListener>, shared: Shared, router: Router) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build()?;
+fn start_worker(
+    index: usize,
+    sockets: Vec<std::net::TcpListener>,
+    shared: Shared,
+    router: Router,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .build()?;
     let listeners = {
         let _entered = runtime.enter();
-        sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+        sockets
+            .into_iter()
+            .map(tokio::net::TcpListener::from_std)
+            .collect::<io::Result<Vec<_>>>()?
     };
-    thread::Builder::new().name(format!("perigee-{index}")).spawn(move || {
-        runtime.block_on(async {
-            let mut accepting = JoinSet::new();
-            for listener in listeners {
-                accepting.spawn(listener::accept(shared.clone(), listener, router.clone()));
-            }
-            accepting.join_all().await;
-            // Sessions of this worker go on until the gateway has stopped.
-            shared.stopping.cancelled().await;
-            _ = timeout(LAST_WORDS, shared.tasks.wait()).await;
-        });
-    })
+    thread::Builder::new()
+        .name(format!("perigee-{index}"))
+        .spawn(move || {
+            runtime.block_on(async {
+                let mut accepting = JoinSet::new();
+                for listener in listeners {
+                    accepting.spawn(listener::accept(shared.clone(), listener, router.clone()));
+                }
+                accepting.join_all().await;
+                // Sessions of this worker go on until the gateway has stopped.
+                shared.stopping.cancelled().await;
+                _ = timeout(LAST_WORDS, shared.tasks.wait()).await;
+            });
+        })
 }
 
 fn bind_error(address: SocketAddr, error: io::Error) -> StartError {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => "another program uses it; stop that one or choose another port",
         io::ErrorKind::PermissionDenied => "choose a port above 1023 or grant CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "no interface has this address; use one of the machine's own",
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has this address; use one of the machine's own"
+        }
         _ => "check the address",
     };
-    StartError::Bind { address, error, remedy }
+    StartError::Bind {
+        address,
+        error,
+        remedy,
+    }
 }

@@ -22,8 +22,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    assets,
-    dialect,
+    assets, dialect,
     ops::access_log::{self, Client},
     policy::{Origin, client_address},
     shared::Shared,
@@ -61,7 +60,10 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/{sid}/stream", post(stream::handle))
         .route("/perigee/v1/{sid}/poll", post(poll::handle))
         .route("/perigee/v1/{sid}/up", post(uplink::handle))
-        .route("/perigee/v1/origin", get(origin_is_allowed).post(origin_is_allowed))
+        .route(
+            "/perigee/v1/origin",
+            get(origin_is_allowed).post(origin_is_allowed),
+        )
         .route("/ws/{backend}", any(dialect::plain::handle))
         .route_layer(from_fn_with_state(shared.clone(), cors))
         .with_state(shared);
@@ -80,11 +82,21 @@ async fn not_found() -> Response {
 /// Answers preflights and dresses every reply of the API.
 async fn cors(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let origin = origin(request.headers()).ok().flatten();
-    let allowed = origin.as_ref().is_some_and(|origin| shared.config.policy.origin_allowed(Some(origin)));
-    let echo = request.headers().get(header::ORIGIN).cloned().filter(|_| allowed);
+    let allowed = origin
+        .as_ref()
+        .is_some_and(|origin| shared.config.policy.origin_allowed(Some(origin)));
+    let echo = request
+        .headers()
+        .get(header::ORIGIN)
+        .cloned()
+        .filter(|_| allowed);
     let preflight = request.method() == Method::OPTIONS;
     let mut response = if preflight {
-        let status = if allowed { StatusCode::NO_CONTENT } else { StatusCode::FORBIDDEN };
+        let status = if allowed {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::FORBIDDEN
+        };
         status.into_response()
     } else {
         next.run(request).await
@@ -104,7 +116,10 @@ async fn cors(State(shared): State<Shared>, request: Request, next: Next) -> Res
         if preflight {
             let allow = HeaderValue::from_static("authorization, content-type");
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("GET, POST"),
+            );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
         }
     }
@@ -122,10 +137,17 @@ impl FromRequestParts<Shared> for Asker {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
         let Some(Peer(peer)) = parts.extensions.get::<Peer>().copied() else {
-            return Err(Refusal::new(Code::Internal, "the connection has no address"));
+            return Err(Refusal::new(
+                Code::Internal,
+                "the connection has no address",
+            ));
         };
-        let forwarded_for: Vec<&str> =
-            parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+        let forwarded_for: Vec<&str> = parts
+            .headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let trusted = &shared.config.trusted_proxies;
         let address = client_address(peer.ip(), forwarded_for.into_iter(), trusted);
         let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
@@ -143,12 +165,19 @@ impl FromRequestParts<Shared> for Asker {
             };
             return Err(denied(origin, &why));
         }
-        Ok(Self { client: Client { origin, address } })
+        Ok(Self {
+            client: Client { origin, address },
+        })
     }
 }
 
 fn origin(headers: &HeaderMap) -> Result<Option<Origin>, crate::policy::Malformed> {
-    Origin::from_headers(headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes))
+    Origin::from_headers(
+        headers
+            .get_all(header::ORIGIN)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
 }
 
 impl Refusal {
@@ -163,11 +192,15 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({"code": self.code.name(), "message": self.text}).to_string();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if matches!(self.code, Code::Overloaded | Code::GoingAway) {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
@@ -180,9 +213,17 @@ pub(crate) fn frames_response(body: Body) -> Response {
 
 /// The whole body of a request, within its deadline and bound.
 pub(crate) async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
-    match timeout(shared.config.timeouts.body, to_bytes(request.into_body(), MAX_BODY_BYTES)).await {
+    match timeout(
+        shared.config.timeouts.body,
+        to_bytes(request.into_body(), MAX_BODY_BYTES),
+    )
+    .await
+    {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(Refusal::new(Code::Protocol, "the body is cut or larger than 128 KiB")),
+        Ok(Err(_)) => Err(Refusal::new(
+            Code::Protocol,
+            "the body is cut or larger than 128 KiB",
+        )),
         Err(_) => Err(Refusal::new(Code::Idle, "the body did not arrive in time")),
     }
 }

@@ -45,7 +45,11 @@ const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Binds one socket of a group that shares an address; tokio's once a worker takes it over.
 pub(crate) fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if address.is_ipv6() {
@@ -80,20 +84,35 @@ pub(crate) async fn accept(shared: Shared, listener: TcpListener, router: Router
 fn is_of_one_connection(error: &Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
     )
 }
 
 /// Starts a connection unless there are too many; then it is closed unread.
 fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) {
     let limits = &shared.config.limits;
-    let Some(counted) = shared.stats.connections.count_below(limits.max_connections as u64) else {
+    let Some(counted) = shared
+        .stats
+        .connections
+        .count_below(limits.max_connections as u64)
+    else {
         debug!(client.addr = %peer.ip(), "connection refused: max_connections reached");
         return;
     };
     // Behind a proxy all clients share one address, which the operator has said to trust.
-    let behind_proxy = shared.config.trusted_proxies.iter().any(|net| net.contains(&peer.ip().to_canonical()));
-    let max = if behind_proxy { usize::MAX } else { limits.max_connections_per_client };
+    let behind_proxy = shared
+        .config
+        .trusted_proxies
+        .iter()
+        .any(|net| net.contains(&peer.ip().to_canonical()));
+    let max = if behind_proxy {
+        usize::MAX
+    } else {
+        limits.max_connections_per_client
+    };
     let Some(share) = shared.connections_per_client.count_below(peer.ip(), max) else {
         debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
         return;
@@ -109,7 +128,10 @@ async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: Rou
     let timeouts = &shared.config.timeouts;
     // Frames are written whole; waiting for more would only delay them.
     _ = stream.set_nodelay(true);
-    if !matches!(timeout(timeouts.first_byte, stream.readable()).await, Ok(Ok(()))) {
+    if !matches!(
+        timeout(timeouts.first_byte, stream.readable()).await,
+        Ok(Ok(()))
+    ) {
         return;
     }
     let requests = Requests::default();

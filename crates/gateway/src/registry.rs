@@ -45,7 +45,10 @@ pub(crate) struct DetachedSince(AtomicU64);
 
 impl DetachedSince {
     pub(crate) fn set(&self, since_start_ms: Option<u64>) {
-        self.0.store(since_start_ms.map_or(0, |since| since + 1), Ordering::Relaxed);
+        self.0.store(
+            since_start_ms.map_or(0, |since| since + 1),
+            Ordering::Relaxed,
+        );
     }
 
     fn get(&self) -> Option<u64> {
@@ -66,7 +69,10 @@ impl Identity {
         getrandom::fill(&mut id)?;
         let mut token = [0; TOKEN_LEN];
         getrandom::fill(&mut token)?;
-        Ok(Self { sid: format!("{node}-{}", URL_SAFE_NO_PAD.encode(id)), token })
+        Ok(Self {
+            sid: format!("{node}-{}", URL_SAFE_NO_PAD.encode(id)),
+            token,
+        })
     }
 }
 
@@ -80,7 +86,15 @@ impl Registry {
         detached: Arc<DetachedSince>,
     ) {
         let token_hash = Sha256::digest(identity.token).into();
-        self.lock().insert(identity.sid.clone(), Entry { token_hash, origin, commands, detached });
+        self.lock().insert(
+            identity.sid.clone(),
+            Entry {
+                token_hash,
+                origin,
+                commands,
+                detached,
+            },
+        );
     }
 
     pub(crate) fn remove(&self, sid: &str) {
@@ -88,7 +102,12 @@ impl Registry {
     }
 
     /// The way to a session, for who knows its token and comes from its origin.
-    pub(crate) fn find(&self, sid: &str, token: &[u8; TOKEN_LEN], origin: Option<&Origin>) -> Option<mpsc::Sender<Command>> {
+    pub(crate) fn find(
+        &self,
+        sid: &str,
+        token: &[u8; TOKEN_LEN],
+        origin: Option<&Origin>,
+    ) -> Option<mpsc::Sender<Command>> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let sessions = self.lock();
         let entry = sessions.get(sid)?;
@@ -98,7 +117,10 @@ impl Registry {
 
     /// The way to every session.
     pub(crate) fn all(&self) -> Vec<mpsc::Sender<Command>> {
-        self.lock().values().map(|entry| entry.commands.clone()).collect()
+        self.lock()
+            .values()
+            .map(|entry| entry.commands.clone())
+            .collect()
     }
 
     /// The way to the session that has been detached longest.
@@ -126,13 +148,37 @@ mod tests {
         let origin: Arc<Origin> = Arc::new("https://a.example".parse().unwrap());
         let other: Origin = "https://b.example".parse().unwrap();
         let (commands, _inbox) = mpsc::channel(1);
-        registry.insert(&identity, Some(Arc::clone(&origin)), commands, Arc::default());
-        assert!(registry.find(&identity.sid, &identity.token, Some(&origin)).is_some());
+        registry.insert(
+            &identity,
+            Some(Arc::clone(&origin)),
+            commands,
+            Arc::default(),
+        );
+        assert!(
+            registry
+                .find(&identity.sid, &identity.token, Some(&origin))
+                .is_some()
+        );
         for (name, sid, token, from) in [
-            ("another origin", identity.sid.as_str(), identity.token, Some(&other)),
+            (
+                "another origin",
+                identity.sid.as_str(),
+                identity.token,
+                Some(&other),
+            ),
             ("no origin", &identity.sid, identity.token, None),
-            ("a wrong token", &identity.sid, [0; TOKEN_LEN], Some(&*origin)),
-            ("an unknown id", "n1-AAAAAAAAAAAAAAAAAAAAAA", identity.token, Some(&origin)),
+            (
+                "a wrong token",
+                &identity.sid,
+                [0; TOKEN_LEN],
+                Some(&*origin),
+            ),
+            (
+                "an unknown id",
+                "n1-AAAAAAAAAAAAAAAAAAAAAA",
+                identity.token,
+                Some(&origin),
+            ),
         ] {
             assert!(registry.find(sid, &token, from).is_none(), "{name}");
         }

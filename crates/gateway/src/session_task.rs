@@ -61,7 +61,10 @@ pub(crate) enum Command {
     /// A transport that said HELLO.
     Attach(Box<NewAttachment>),
     /// Frames from an uplink request.
-    Up { body: Bytes, reply: oneshot::Sender<Vec<u8>> },
+    Up {
+        body: Bytes,
+        reply: oneshot::Sender<Vec<u8>>,
+    },
     /// Tell the client that the gateway stops after this time.
     GoAway { after: Duration },
     /// End the session.
@@ -150,11 +153,11 @@ impl SessionTask {
     /// Runs until the session is over and its last frames are with its transport.
     pub(crate) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
-        self.shared.registry.remove(&self.sid);
-        self.settle(0);
         let code = self.session.ended().unwrap_or(Code::Closed);
         if let Some(attachment) = self.attachment.take() {
-            attachment.downlink.finish(Vec::new(), code, &self.shared.tasks);
+            attachment
+                .downlink
+                .finish(Vec::new(), code, &self.shared.tasks);
         }
     }
 
@@ -185,9 +188,15 @@ impl SessionTask {
     /// Arms the timer for the next deadline and says whether it has passed already.
     fn timer_is_due(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let of_attachment = self.attachment.as_ref().and_then(Attachment::deadline);
-        let Some(deadline) =
-            [self.session.poll_timeout(), of_attachment, self.next_stream_expiry(), self.give_up_at].into_iter().flatten().min()
-        else {
+        let Some(deadline) = [
+            self.session.poll_timeout(),
+            of_attachment,
+            self.next_stream_expiry(),
+            self.give_up_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min() else {
             return false;
         };
         if deadline <= now {
@@ -202,7 +211,9 @@ impl SessionTask {
     fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         for taken in 0..INPUTS_PER_ROUND {
             // The registry keeps a sender as long as the session lives, so the channel stays open.
-            let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else { return taken > 0 };
+            let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else {
+                return taken > 0;
+            };
             match command {
                 Command::Attach(attachment) => self.attach(*attachment, now),
                 Command::Up { body, reply } => {
@@ -218,8 +229,13 @@ impl SessionTask {
     }
 
     fn attach(&mut self, new: NewAttachment, now: Instant) {
-        let NewAttachment { hello, frames, downlink } = new;
-        let resumed = !self.transports.is_empty() && self.detached_at.is_some() && !self.link_is_poll;
+        let NewAttachment {
+            hello,
+            frames,
+            downlink,
+        } = new;
+        let resumed =
+            !self.transports.is_empty() && self.detached_at.is_some() && !self.link_is_poll;
         match self.session.handle_hello(&hello, downlink.link(), now) {
             Attach::Stale => {
                 self.session.handle_message(&frames, now);
@@ -228,7 +244,9 @@ impl SessionTask {
             Attach::Newest { .. } => {
                 if let Some(former) = self.attachment.take() {
                     let last = superseded(former.n);
-                    former.downlink.finish(last, Code::Rotate, &self.shared.tasks);
+                    former
+                        .downlink
+                        .finish(last, Code::Rotate, &self.shared.tasks);
                 }
                 self.transports.add(downlink.name());
                 for entry in self.streams.values_mut() {
@@ -239,7 +257,12 @@ impl SessionTask {
                 }
                 self.link_is_poll = downlink.link() == Link::Poll;
                 self.update_resume_timeout();
-                self.attachment = Some(Attachment::new(hello.n, downlink, &self.shared.config.timeouts, now));
+                self.attachment = Some(Attachment::new(
+                    hello.n,
+                    downlink,
+                    &self.shared.config.timeouts,
+                    now,
+                ));
                 self.detached_at = None;
                 self.detached.set(None);
                 self.session.handle_message(&frames, now);
@@ -249,13 +272,20 @@ impl SessionTask {
 
     fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         for taken in 0..INPUTS_PER_ROUND {
-            let Some(attachment) = &mut self.attachment else { return taken > 0 };
-            let Poll::Ready(input) = attachment.downlink.poll_input(cx) else { return taken > 0 };
+            let Some(attachment) = &mut self.attachment else {
+                return taken > 0;
+            };
+            let Poll::Ready(input) = attachment.downlink.poll_input(cx) else {
+                return taken > 0;
+            };
             match input {
                 Input::Frames(message) => {
                     self.session.handle_message(&message, now);
                 }
-                Input::Violation => self.session.end(Code::Protocol, "only binary messages are spoken", now),
+                Input::Violation => {
+                    self.session
+                        .end(Code::Protocol, "only binary messages are spoken", now)
+                }
                 Input::Gone => {
                     let n = attachment.n;
                     self.attachment = None;
@@ -277,8 +307,17 @@ impl SessionTask {
     /// The session lives as long without a transport as the stream that may wait longest.
     fn update_resume_timeout(&mut self) {
         let default = self.shared.config.timeouts.resume;
-        let resume = self.streams.values().filter_map(StreamEntry::resume_timeout).max().unwrap_or(default);
-        self.session.set_resume_timeout(if self.link_is_poll { resume.max(POLL_GAP) } else { resume });
+        let resume = self
+            .streams
+            .values()
+            .filter_map(StreamEntry::resume_timeout)
+            .max()
+            .unwrap_or(default);
+        self.session.set_resume_timeout(if self.link_is_poll {
+            resume.max(POLL_GAP)
+        } else {
+            resume
+        });
     }
 
     fn handle_events(&mut self, now: Instant) -> bool {
@@ -286,15 +325,26 @@ impl SessionTask {
         while let Some(event) = self.session.poll_event() {
             any = true;
             match event {
-                Event::Open { stream, service, target } => self.open(stream, service, &target, now),
+                Event::Open {
+                    stream,
+                    service,
+                    target,
+                } => self.open(stream, service, &target, now),
                 Event::Readable(stream) | Event::Writable(stream) => {
                     if let Some(entry) = self.streams.get(&stream) {
                         entry.ready.mark();
                     }
                 }
-                Event::Closed { stream, code, text, stats } => {
+                Event::Closed {
+                    stream,
+                    code,
+                    text,
+                    stats,
+                } => {
                     if let Some(entry) = self.streams.remove(&stream) {
-                        entry.record.log(&self.client, &self.sid, code, &text, &stats, now);
+                        entry
+                            .record
+                            .log(&self.client, &self.sid, code, &text, &stats, now);
                         if let Some((tunnel, _counted)) = entry.tunnel {
                             tunnel.close(code);
                         }
@@ -302,8 +352,12 @@ impl SessionTask {
                     }
                 }
                 Event::Detached { n, why: _ } | Event::PeerDead { n } => {
-                    if let Some(attachment) = self.attachment.take_if(|attachment| attachment.n == n) {
-                        attachment.downlink.finish(Vec::new(), Code::Idle, &self.shared.tasks);
+                    if let Some(attachment) =
+                        self.attachment.take_if(|attachment| attachment.n == n)
+                    {
+                        attachment
+                            .downlink
+                            .finish(Vec::new(), Code::Idle, &self.shared.tasks);
                         self.detach(n, now);
                     }
                 }
@@ -320,9 +374,17 @@ impl SessionTask {
             record.transports.add(attachment.downlink.name());
         }
         let mut tunnel = None;
-        let request = Request { origin: self.client.origin.as_deref(), client: self.client.address, target };
+        let request = Request {
+            origin: self.client.origin.as_deref(),
+            client: self.client.address,
+            target,
+        };
         let decision = if service == SERVICE_TUNNEL {
-            self.shared.config.policy.decide(&request).map_err(|denial| denial.to_string())
+            self.shared
+                .config
+                .policy
+                .decide(&request)
+                .map_err(|denial| denial.to_string())
         } else {
             Err(format!("service {service} is not known"))
         };
@@ -330,7 +392,10 @@ impl SessionTask {
             Ok(permit) => {
                 record.rule = Some(Arc::clone(&permit.rule));
                 let counted = self.shared.stats.backends.count();
-                tunnel = Some((Tunnel::new(stream, permit, Arc::clone(&self.shared.tls)), counted));
+                tunnel = Some((
+                    Tunnel::new(stream, permit, Arc::clone(&self.shared.tls)),
+                    counted,
+                ));
             }
             Err(detail) => {
                 record.detail = Some(detail);
@@ -338,7 +403,15 @@ impl SessionTask {
             }
         }
         let _counted = self.shared.stats.streams.count();
-        self.streams.insert(stream, StreamEntry { ready, record, tunnel, _counted });
+        self.streams.insert(
+            stream,
+            StreamEntry {
+                ready,
+                record,
+                tunnel,
+                _counted,
+            },
+        );
         self.update_resume_timeout();
     }
 
@@ -349,8 +422,12 @@ impl SessionTask {
         let any = !turn.is_empty();
         let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
         for stream in turn.drain(..) {
-            let Some(entry) = self.streams.get_mut(&stream) else { continue };
-            let Some((tunnel, _)) = &mut entry.tunnel else { continue };
+            let Some(entry) = self.streams.get_mut(&stream) else {
+                continue;
+            };
+            let Some((tunnel, _)) = &mut entry.tunnel else {
+                continue;
+            };
             let mut cx = entry.ready.context();
             match tunnel.poll(&mut self.session, may_read, now, &mut cx) {
                 Ok(true) => entry.ready.mark(),
@@ -373,7 +450,9 @@ impl SessionTask {
     }
 
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(attachment) = &mut self.attachment else { return false };
+        let Some(attachment) = &mut self.attachment else {
+            return false;
+        };
         let outcome = attachment.transmit(&mut self.session, cx, now);
         let n = attachment.n;
         match outcome {
@@ -392,21 +471,31 @@ impl SessionTask {
 
     /// Ends streams whose backend allows less time without a transport than the session has.
     fn expire_streams(&mut self, now: Instant) {
-        let Some(detached_at) = self.detached_at else { return };
+        let Some(detached_at) = self.detached_at else {
+            return;
+        };
         let expired: Vec<StreamId> = self
             .streams
             .iter()
-            .filter(|(_, entry)| entry.expires(detached_at, self.link_is_poll).is_some_and(|at| at <= now))
+            .filter(|(_, entry)| {
+                entry
+                    .expires(detached_at, self.link_is_poll)
+                    .is_some_and(|at| at <= now)
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in expired {
-            self.session.reset(id, Code::Lost, "the client did not come back in time", now);
+            self.session
+                .reset(id, Code::Lost, "the client did not come back in time", now);
         }
     }
 
     fn next_stream_expiry(&self) -> Option<Instant> {
         let detached_at = self.detached_at?;
-        self.streams.values().filter_map(|entry| entry.expires(detached_at, self.link_is_poll)).min()
+        self.streams
+            .values()
+            .filter_map(|entry| entry.expires(detached_at, self.link_is_poll))
+            .min()
     }
 
     /// The end was told, or there is nobody to tell, or a client that does not read was waited for
@@ -422,7 +511,10 @@ impl SessionTask {
             return;
         }
         let grew = buffered > self.buffered;
-        self.shared.stats.buffered_bytes.exchange(self.buffered, buffered);
+        self.shared
+            .stats
+            .buffered_bytes
+            .exchange(self.buffered, buffered);
         self.buffered = buffered;
         if grew && self.shared.memory_is_full() {
             self.shared.shed_one();
@@ -430,14 +522,31 @@ impl SessionTask {
     }
 }
 
+/// Also on a panic: what the session had, others may have.
+impl Drop for SessionTask {
+    fn drop(&mut self) {
+        self.shared.registry.remove(&self.sid);
+        self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
+    }
+}
+
 impl StreamEntry {
     fn resume_timeout(&self) -> Option<Duration> {
-        self.tunnel.as_ref().map(|(tunnel, _)| tunnel.resume_timeout)
+        self.tunnel
+            .as_ref()
+            .map(|(tunnel, _)| tunnel.resume_timeout)
     }
 
     fn expires(&self, detached_at: Instant, after_poll: bool) -> Option<Instant> {
         let resume = self.resume_timeout()?;
-        Some(detached_at + if after_poll { resume.max(POLL_GAP) } else { resume })
+        Some(
+            detached_at
+                + if after_poll {
+                    resume.max(POLL_GAP)
+                } else {
+                    resume
+                },
+        )
     }
 }
 

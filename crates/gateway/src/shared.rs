@@ -1,16 +1,22 @@
 //! What every part of a running gateway may use: its configuration, its sessions, its counters.
 
-use std::{ops::Deref, sync::Arc, time::Instant};
+use std::{ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
+use futures_util::FutureExt;
 use perigee_session::Code;
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
 
 use crate::{
     backend::TlsClients,
     config::Config,
     http::{Asker, Refusal},
-    ops::{access_log, per_client::PerClient, stats::{Counts, Stats}},
+    ops::{
+        access_log,
+        per_client::PerClient,
+        stats::{Counts, Stats},
+    },
     registry::{DetachedSince, Identity, Registry},
     session_task::{Command, INBOX_COMMANDS, SessionTask},
 };
@@ -32,7 +38,9 @@ pub(crate) struct State {
     pub(crate) tasks: TaskTracker,
     /// Nothing new is accepted from here on.
     pub(crate) draining: CancellationToken,
-    /// The grace period is over.
+    /// The grace period is over: what is still open says goodbye.
+    pub(crate) ending: CancellationToken,
+    /// Goodbyes are over too.
     pub(crate) stopping: CancellationToken,
     started: Instant,
 }
@@ -56,6 +64,7 @@ impl Shared {
             sessions_per_client: PerClient::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
             stopping: CancellationToken::new(),
             started: Instant::now(),
         }))
@@ -93,7 +102,10 @@ impl Shared {
         }
         if self.memory_is_full() {
             self.shed_one();
-            return Err(refuse(Code::Overloaded, "the gateway has no memory to spare"));
+            return Err(refuse(
+                Code::Overloaded,
+                "the gateway has no memory to spare",
+            ));
         }
         let share = self
             .sessions_per_client
@@ -103,15 +115,36 @@ impl Shared {
             .stats
             .sessions
             .count_below(limits.max_sessions as u64)
-            .ok_or_else(|| refuse(Code::Overloaded, "the gateway has as many sessions as it may"))?;
+            .ok_or_else(|| {
+                refuse(
+                    Code::Overloaded,
+                    "the gateway has as many sessions as it may",
+                )
+            })?;
         let identity = Identity::random(&self.config.node)
             .map_err(|_| refuse(Code::Internal, "the system has no random numbers"))?;
         let (commands, inbox) = mpsc::channel(INBOX_COMMANDS);
         let detached = Arc::new(DetachedSince::default());
-        self.registry.insert(&identity, asker.client.origin.clone(), commands.clone(), Arc::clone(&detached));
-        let task = SessionTask::new(self.clone(), asker.client.clone(), identity, inbox, detached);
+        self.registry.insert(
+            &identity,
+            asker.client.origin.clone(),
+            commands.clone(),
+            Arc::clone(&detached),
+        );
+        let task = SessionTask::new(
+            self.clone(),
+            asker.client.clone(),
+            identity,
+            inbox,
+            detached,
+        );
         self.tasks.spawn(async move {
-            task.run().await;
+            // A fault in one session ends that session and nothing else.
+            if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {
+                error!(
+                    "a session was ended by a fault of the gateway; please report the panic above"
+                );
+            }
             drop((share, counted));
         });
         Ok(commands)
@@ -131,7 +164,10 @@ impl Shared {
     pub(crate) fn shed_one(&self) {
         if let Some(commands) = self.registry.longest_detached() {
             // A full inbox belongs to a session that is busy, not to one that nobody comes back to.
-            _ = commands.try_send(Command::End { code: Code::Overloaded, why: "the gateway has no memory to spare" });
+            _ = commands.try_send(Command::End {
+                code: Code::Overloaded,
+                why: "the gateway has no memory to spare",
+            });
         }
     }
 }

@@ -61,7 +61,10 @@ impl IntoResponse for NotWebSocket {
         if status == StatusCode::UPGRADE_REQUIRED {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
         }
         response
     }
@@ -83,20 +86,36 @@ impl Handshake {
         if !asks {
             return Err(NotWebSocket::NoUpgrade);
         }
-        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if headers
+            .get(header::SEC_WEBSOCKET_VERSION)
+            .is_none_or(|version| version != "13")
+        {
             return Err(NotWebSocket::Version);
         }
-        let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(NotWebSocket::Key)?;
+        let key = headers
+            .get(header::SEC_WEBSOCKET_KEY)
+            .ok_or(NotWebSocket::Key)?;
         if key.len() != 24 || !key.as_bytes().ends_with(b"==") {
             return Err(NotWebSocket::Key);
         }
-        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| NotWebSocket::Key)?;
-        let protocol = choose(&tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL))?.map(HeaderValue::from_static);
-        Ok(Self { accept, upgrade, protocol })
+        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+            .map_err(|_| NotWebSocket::Key)?;
+        let protocol = choose(&tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL))?
+            .map(HeaderValue::from_static);
+        Ok(Self {
+            accept,
+            upgrade,
+            protocol,
+        })
     }
 
     /// The 101 reply, and the WebSocket that follows it once the reply was written.
-    pub(crate) fn accept(self) -> (Response, impl Future<Output = Option<WebSocket>> + Send + 'static) {
+    pub(crate) fn accept(
+        self,
+    ) -> (
+        Response,
+        impl Future<Output = Option<WebSocket>> + Send + 'static,
+    ) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -111,7 +130,10 @@ impl Handshake {
             let parts = downcast::<TokioIo<Io>>(upgrade.await.ok()?).ok()?;
             let stream = parts.io.into_inner().into_stream();
             let read = parts.read_buf.to_vec();
-            Some(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config())).await)
+            Some(
+                WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config()))
+                    .await,
+            )
         };
         (response, websocket)
     }
@@ -128,7 +150,9 @@ fn config() -> WebSocketConfig {
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
-    tokens(headers, name).iter().any(|value| value.eq_ignore_ascii_case(token))
+    tokens(headers, name)
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case(token))
 }
 
 /// The comma-separated tokens of all headers of one name (RFC 9110 §5.6.1).
@@ -142,4 +166,3 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Vec<&'a str>
         .filter(|token| !token.is_empty())
         .collect()
 }
-

@@ -239,6 +239,10 @@ struct Attachment {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one stream, not a state"
+)]
 struct Stream {
     send: SendLog,
     receive: ReceiveLog,

@@ -1,6 +1,11 @@
 //! TLS towards backends: always verified, with the name the configuration gives.
 
-use std::{collections::BTreeMap, io, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -33,7 +38,11 @@ impl TlsClients {
     /// Reads the roots that the policy's backends need.
     pub(crate) fn load(policy: &Policy) -> Result<Self, TlsError> {
         let mut clients = BTreeMap::new();
-        for tls in policy.backends.values().filter_map(|backend| backend.tls.as_ref()) {
+        for tls in policy
+            .backends
+            .values()
+            .filter_map(|backend| backend.tls.as_ref())
+        {
             if !clients.contains_key(&tls.ca) {
                 clients.insert(tls.ca.clone(), Arc::new(client_config(tls.ca.as_deref())?));
             }
@@ -42,13 +51,24 @@ impl TlsClients {
     }
 
     /// Makes TLS with the backend at the other end of `stream`.
-    pub(crate) async fn connect(&self, tls: &BackendTls, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = self.0.get(&tls.ca).ok_or_else(|| io::Error::other("no roots were loaded"))?;
+    pub(crate) async fn connect(
+        &self,
+        tls: &BackendTls,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = self
+            .0
+            .get(&tls.ca)
+            .ok_or_else(|| io::Error::other("no roots were loaded"))?;
         let name = match &tls.name {
-            Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).map_err(io::Error::other)?,
+            Host::Name(name) => {
+                ServerName::try_from(name.as_str().to_owned()).map_err(io::Error::other)?
+            }
             Host::Address(address) => ServerName::from(*address),
         };
-        TlsConnector::from(Arc::clone(config)).connect(name, stream).await
+        TlsConnector::from(Arc::clone(config))
+            .connect(name, stream)
+            .await
     }
 }
 
@@ -56,8 +76,11 @@ fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
-            let unreadable = |error: &dyn std::fmt::Display| TlsError::Read(path.to_owned(), error.to_string());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
+            let unreadable =
+                |error: &dyn std::fmt::Display| TlsError::Read(path.to_owned(), error.to_string());
+            for certificate in
+                CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?
+            {
                 let certificate = certificate.map_err(|error| unreadable(&error))?;
                 roots.add(certificate).map_err(|error| unreadable(&error))?;
             }
@@ -73,5 +96,7 @@ fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
             }
         }
     }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    Ok(ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }

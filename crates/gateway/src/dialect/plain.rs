@@ -50,7 +50,11 @@ pub(crate) async fn handle(
         Ok(handshake) => handshake,
         Err(refusal) => return refusal.into_response(),
     };
-    let asked = policy::Request { origin: asker.origin(), client: asker.client.address, target: &target };
+    let asked = policy::Request {
+        origin: asker.origin(),
+        client: asker.client.address,
+        target: &target,
+    };
     let permit = match shared.config.policy.decide(&asked) {
         Ok(permit) => permit,
         Err(denial) => {
@@ -66,7 +70,12 @@ pub(crate) async fn handle(
             record.transports.add(TRANSPORT);
             let _stream = shared.stats.streams.count();
             let _backend = shared.stats.backends.count();
-            let mut tunnel = Tunnel { websocket, up: Bytes::new(), up_closed: false, stats: StreamStats::default() };
+            let mut tunnel = Tunnel {
+                websocket,
+                up: Bytes::new(),
+                up_closed: false,
+                stats: StreamStats::default(),
+            };
             let code = tunnel.run(&shared, &permit, &mut record).await;
             record.log(&asker.client, "", code, "", &tunnel.stats, Instant::now());
             tunnel.close(code).await;
@@ -102,7 +111,11 @@ impl Tunnel {
             Ok(connection) => connection,
             Err(error) => {
                 record.detail = Some(error.to_string());
-                return if permit.expose_errors { error.code() } else { Code::Unreachable };
+                return if permit.expose_errors {
+                    error.code()
+                } else {
+                    Code::Unreachable
+                };
             }
         };
         let timeouts = &shared.config.timeouts;
@@ -111,19 +124,35 @@ impl Tunnel {
         let mut heard = Instant::now();
         let mut buffer = Vec::new();
         let carried = poll_fn(|cx| {
-            if poll_silence(&mut heartbeat, &mut heard, timeouts.peer_dead, &mut self.websocket, cx).is_ready() {
+            if poll_silence(
+                &mut heartbeat,
+                &mut heard,
+                timeouts.peer_dead,
+                &mut self.websocket,
+                cx,
+            )
+            .is_ready()
+            {
                 return Poll::Ready(Ok(Code::Idle));
             }
             let up = self.poll_up(&mut connection, &mut heard, cx)?;
-            let down = if self.up_closed { Poll::Pending } else { self.poll_down(&mut connection, &mut buffer, cx)? };
-            if up.is_ready() || down.is_ready() { Poll::Ready(Ok(Code::Closed)) } else { Poll::Pending }
+            let down = if self.up_closed {
+                Poll::Pending
+            } else {
+                self.poll_down(&mut connection, &mut buffer, cx)?
+            };
+            if up.is_ready() || down.is_ready() {
+                Poll::Ready(Ok(Code::Closed))
+            } else {
+                Poll::Pending
+            }
         });
         let code = tokio::select! {
             carried = carried => carried.unwrap_or_else(|error: io::Error| {
                 record.detail = Some(format!("backend: {error}"));
                 Code::Reset
             }),
-            () = shared.stopping.cancelled() => Code::GoingAway,
+            () = shared.ending.cancelled() => Code::GoingAway,
         };
         if code != Code::Closed {
             connection.reset();
@@ -132,7 +161,12 @@ impl Tunnel {
     }
 
     /// From the client to the backend; ready when the client's last byte and FIN are with it.
-    fn poll_up(&mut self, connection: &mut Connection, heard: &mut Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_up(
+        &mut self,
+        connection: &mut Connection,
+        heard: &mut Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             while !self.up.is_empty() {
                 let taken = ready!(connection.poll_write(cx, &[IoSlice::new(&self.up)]))?;
@@ -156,14 +190,21 @@ impl Tunnel {
                     *heard = Instant::now();
                     self.up = text.into();
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => *heard = Instant::now(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    *heard = Instant::now()
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
             }
         }
     }
 
     /// From the backend to the client; ready at the backend's end of file.
-    fn poll_down(&mut self, connection: &mut Connection, buffer: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_down(
+        &mut self,
+        connection: &mut Connection,
+        buffer: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             match Pin::new(&mut self.websocket).poll_ready(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -196,9 +237,18 @@ impl Tunnel {
 
     async fn close(mut self, code: Code) {
         // A clean end is 1000 for any client; ours are told more (protocol section 6).
-        let number = if code == Code::Closed { CloseCode::Normal } else { CloseCode::from(code.close_code()) };
+        let number = if code == Code::Closed {
+            CloseCode::Normal
+        } else {
+            CloseCode::from(code.close_code())
+        };
         let goodbye = async {
-            self.websocket.close(Some(CloseFrame { code: number, reason: code.name().into() })).await?;
+            self.websocket
+                .close(Some(CloseFrame {
+                    code: number,
+                    reason: code.name().into(),
+                }))
+                .await?;
             while let Some(Ok(_)) = self.websocket.next().await {}
             Ok::<_, tungstenite::Error>(())
         };

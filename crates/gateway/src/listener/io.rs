@@ -84,8 +84,19 @@ pub(crate) struct Io {
 
 impl Io {
     /// `head` is the time for the first request's head, `idle` the time between requests.
-    pub(super) fn new(stream: TcpStream, requests: Requests, head: Duration, idle: Duration) -> Self {
-        Self { stream, requests, head, idle, deadline: None }
+    pub(super) fn new(
+        stream: TcpStream,
+        requests: Requests,
+        head: Duration,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            stream,
+            requests,
+            head,
+            idle,
+            deadline: None,
+        }
     }
 
     /// The bare connection, when HTTP is done with it.
@@ -109,12 +120,18 @@ impl Io {
             }
             None => self.deadline = Some((seen, Box::pin(sleep(allowed)))),
         }
-        self.deadline.as_mut().map_or(Poll::Pending, |(_, sleep)| sleep.as_mut().poll(cx))
+        self.deadline
+            .as_mut()
+            .map_or(Poll::Pending, |(_, sleep)| sleep.as_mut().poll(cx))
     }
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
             return Poll::Ready(result);
         }
@@ -124,7 +141,11 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

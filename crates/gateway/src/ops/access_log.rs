@@ -61,7 +61,15 @@ impl StreamRecord {
     }
 
     /// Writes the line.
-    pub(crate) fn log(&self, client: &Client, session: &str, code: Code, reason: &str, stats: &StreamStats, now: Instant) {
+    pub(crate) fn log(
+        &self,
+        client: &Client,
+        session: &str,
+        code: Code,
+        reason: &str,
+        stats: &StreamStats,
+        now: Instant,
+    ) {
         let why = self.detail.as_deref().unwrap_or(reason);
         info!(
             target: "perigee::access",

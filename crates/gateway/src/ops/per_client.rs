@@ -27,7 +27,10 @@ impl PerClient {
             return None;
         }
         *count += 1;
-        Some(Share { counts: self.clone(), key })
+        Some(Share {
+            counts: self.clone(),
+            key,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {

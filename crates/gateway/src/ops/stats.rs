@@ -54,7 +54,9 @@ impl Gauge {
     /// Counts one unless there are `max` already.
     pub(crate) fn count_below(&self, max: u64) -> Option<Counted> {
         self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < max).then_some(now + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now < max).then_some(now + 1)
+            })
             .ok()
             .map(|_| Counted(self.clone()))
     }

@@ -72,7 +72,13 @@ impl Tunnel {
         let resume_timeout = permit.backend.resume_timeout;
         let reached = Arc::clone(&permit.backend.name);
         let state = TunnelState::Dialing(Box::pin(reach(permit, tls)));
-        Self { stream, state, reached, read_closed: false, resume_timeout }
+        Self {
+            stream,
+            state,
+            reached,
+            read_closed: false,
+            resume_timeout,
+        }
     }
 
     /// Moves what can be moved. `may_read` is false while memory is short.
@@ -99,7 +105,9 @@ impl Tunnel {
                 }
             }
         }
-        let TunnelState::Open(connection) = &mut self.state else { return Ok(false) };
+        let TunnelState::Open(connection) = &mut self.state else {
+            return Ok(false);
+        };
         let moved = (|| {
             write(self.stream, connection, session, now, cx)?;
             if self.read_closed || !may_read {
@@ -132,10 +140,16 @@ async fn reach(permit: Permit, tls: Arc<TlsClients>) -> Result<Connection, Unrea
         Err(error) => {
             let detail = error.to_string();
             if permit.expose_errors {
-                return Err(Unreached { code: error.code(), detail });
+                return Err(Unreached {
+                    code: error.code(),
+                    detail,
+                });
             }
             sleep_until(deadline).await;
-            Err(Unreached { code: Code::Unreachable, detail })
+            Err(Unreached {
+                code: Code::Unreachable,
+                detail,
+            })
         }
     }
 }

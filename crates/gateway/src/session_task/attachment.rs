@@ -36,10 +36,18 @@ impl Attachment {
     pub(super) fn new(n: u32, downlink: Downlink, timeouts: &Timeouts, now: Instant) -> Self {
         let (ends_at, bytes_left) = match &downlink {
             Downlink::WebSocket(_) => (None, None),
-            Downlink::Stream(_) => (Some(now + timeouts.stream_rotate), Some(timeouts.stream_rotate_bytes)),
+            Downlink::Stream(_) => (
+                Some(now + timeouts.stream_rotate),
+                Some(timeouts.stream_rotate_bytes),
+            ),
             Downlink::Poll(_) => (Some(now + timeouts.hold), None),
         };
-        Self { n, downlink, ends_at, bytes_left }
+        Self {
+            n,
+            downlink,
+            ends_at,
+            bytes_left,
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -51,7 +59,12 @@ impl Attachment {
     }
 
     /// Pulls frames from the session while the transport has room.
-    pub(super) fn transmit(&mut self, session: &mut Session, cx: &mut Context<'_>, now: Instant) -> Outcome {
+    pub(super) fn transmit(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Outcome {
         let mut sent = false;
         while session.can_transmit() {
             match self.downlink.poll_room(cx) {
@@ -79,13 +92,23 @@ impl Attachment {
             return Outcome::Over;
         }
         if self.ends_at.is_some_and(|at| at <= now) {
-            return Outcome::Rotate(if self.is_poll() { DetachReason::Hold } else { DetachReason::Rotate });
+            return Outcome::Rotate(if self.is_poll() {
+                DetachReason::Hold
+            } else {
+                DetachReason::Rotate
+            });
         }
         if sent { Outcome::Sent } else { Outcome::Idle }
     }
 
     /// Ends the transport in good order: what the session still has to say, then DETACH.
-    pub(super) fn end(self, session: &mut Session, why: DetachReason, tasks: &TaskTracker, now: Instant) {
+    pub(super) fn end(
+        self,
+        session: &mut Session,
+        why: DetachReason,
+        tasks: &TaskTracker,
+        now: Instant,
+    ) {
         let mut frames = Vec::new();
         if self.is_poll() {
             // The WELCOME of a poll goes with whatever is said.

@@ -48,7 +48,11 @@ impl ReadyList {
 
     /// A place for a stream, which wants attention at once.
     pub(crate) fn add(self: &Arc<Self>, stream: StreamId) -> Ready {
-        let signal = Arc::new(Signal { stream, queued: AtomicBool::new(false), list: Arc::clone(self) });
+        let signal = Arc::new(Signal {
+            stream,
+            queued: AtomicBool::new(false),
+            list: Arc::clone(self),
+        });
         let waker = Waker::from(Arc::clone(&signal));
         let ready = Ready { signal, waker };
         ready.mark();
@@ -76,7 +80,11 @@ impl Wake for Signal {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.list.streams.lock().unwrap_or_else(PoisonError::into_inner).push(self.stream);
+            self.list
+                .streams
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(self.stream);
             self.list.task.wake();
         }
     }

@@ -25,12 +25,27 @@ pub(crate) struct Attach {
 ///
 /// A message that does not begin with HELLO, a session that is not there (or not for this token
 /// and origin, which looks the same), and a gateway that takes no more sessions.
-pub(crate) fn find(shared: &Shared, sid: &str, asker: &Asker, mut message: Bytes) -> Result<Attach, Refusal> {
+pub(crate) fn find(
+    shared: &Shared,
+    sid: &str,
+    asker: &Asker,
+    mut message: Bytes,
+) -> Result<Attach, Refusal> {
     let mut rest = &message[..];
     let hello = match Frame::decode(&mut rest) {
         Ok(Some(Frame::Hello(hello))) => hello,
-        Ok(_) => return Err(Refusal::new(Code::Protocol, "the first frame must be HELLO")),
-        Err(error) => return Err(Refusal::new(error.code(), "the first frame must be HELLO of version 1")),
+        Ok(_) => {
+            return Err(Refusal::new(
+                Code::Protocol,
+                "the first frame must be HELLO",
+            ));
+        }
+        Err(error) => {
+            return Err(Refusal::new(
+                error.code(),
+                "the first frame must be HELLO of version 1",
+            ));
+        }
     };
     let used = message.len() - rest.len();
     message.advance(used);
@@ -42,18 +57,29 @@ pub(crate) fn find(shared: &Shared, sid: &str, asker: &Asker, mut message: Bytes
             .find(sid, &hello.token, asker.origin())
             .ok_or(Refusal::new(Code::Lost, "no such session"))?
     };
-    Ok(Attach { commands, hello, frames: message })
+    Ok(Attach {
+        commands,
+        hello,
+        frames: message,
+    })
 }
 
 impl Attach {
     /// Gives the downlink to the session, or back if the session just ended.
     pub(crate) async fn deliver(self, downlink: Downlink) -> Result<(), (Downlink, Code)> {
-        let attachment = NewAttachment { hello: self.hello, frames: self.frames, downlink };
-        self.commands.send(Command::Attach(Box::new(attachment))).await.map_err(|refused| match refused.0 {
-            Command::Attach(attachment) => (attachment.downlink, Code::Lost),
-            Command::Up { .. } | Command::GoAway { .. } | Command::End { .. } => {
-                unreachable!("what was sent is what comes back")
-            }
-        })
+        let attachment = NewAttachment {
+            hello: self.hello,
+            frames: self.frames,
+            downlink,
+        };
+        self.commands
+            .send(Command::Attach(Box::new(attachment)))
+            .await
+            .map_err(|refused| match refused.0 {
+                Command::Attach(attachment) => (attachment.downlink, Code::Lost),
+                Command::Up { .. } | Command::GoAway { .. } | Command::End { .. } => {
+                    unreachable!("what was sent is what comes back")
+                }
+            })
     }
 }

@@ -28,9 +28,14 @@ pub(crate) async fn handle(
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (reply, frames) = oneshot::channel();
     let downlink = super::Downlink::Poll(Downlink { reply: Some(reply) });
-    attach.deliver(downlink).await.map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
+    attach
+        .deliver(downlink)
+        .await
+        .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
     // The session answers within the hold, or is over.
-    let frames = frames.await.map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))?;
+    let frames = frames
+        .await
+        .map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))?;
     Ok(frames_response(Body::from(frames)))
 }
 
@@ -50,6 +55,8 @@ impl Downlink {
 
     /// Ready when the request is gone.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.reply.as_mut().map_or(Poll::Ready(()), |reply| reply.poll_closed(cx))
+        self.reply
+            .as_mut()
+            .map_or(Poll::Ready(()), |reply| reply.poll_closed(cx))
     }
 }

@@ -36,12 +36,18 @@ pub(crate) async fn handle(
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (sender, receiver) = mpsc::channel(QUEUED_BATCHES);
     let (alive, gone) = oneshot::channel();
-    let downlink = Downlink { sender: PollSender::new(sender), gone };
+    let downlink = Downlink {
+        sender: PollSender::new(sender),
+        gone,
+    };
     attach
         .deliver(super::Downlink::Stream(downlink))
         .await
         .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
-    Ok(frames_response(Body::from_stream(Frames { receiver, _alive: alive })))
+    Ok(frames_response(Body::from_stream(Frames {
+        receiver,
+        _alive: alive,
+    })))
 }
 
 /// Fixed words for an attachment that its session could not take.
@@ -71,7 +77,7 @@ impl Downlink {
     /// Sends last frames if there is room at once; a client that is not reading learns them when
     /// it attaches again.
     pub(super) fn send_last(&mut self, frames: Vec<u8>) {
-        if let Some(sender) = self.sender.get_ref() {
+        if let Some(sender) = self.sender.get_ref().filter(|_| !frames.is_empty()) {
             _ = sender.try_send(Bytes::from(frames));
         }
     }

@@ -25,10 +25,16 @@ pub(crate) async fn handle(
 ) -> Result<Response, Refusal> {
     let lost = || Refusal::new(Code::Lost, "no such session");
     let token = bearer(request.headers()).ok_or_else(lost)?;
-    let commands = shared.registry.find(&sid, &token, asker.origin()).ok_or_else(lost)?;
+    let commands = shared
+        .registry
+        .find(&sid, &token, asker.origin())
+        .ok_or_else(lost)?;
     let body = read_body(&shared, request).await?;
     let (reply, frames) = oneshot::channel();
-    commands.send(Command::Up { body, reply }).await.map_err(|_| lost())?;
+    commands
+        .send(Command::Up { body, reply })
+        .await
+        .map_err(|_| lost())?;
     let frames = frames.await.map_err(|_| lost())?;
     Ok(frames_response(Body::from(frames)))
 }

@@ -32,7 +32,12 @@ pub(crate) const SUBPROTOCOL: &str = "perigee.v1";
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `GET {sid}/ws`.
-pub(crate) async fn handle(State(shared): State<Shared>, Path(sid): Path<String>, asker: Asker, mut request: Request) -> Response {
+pub(crate) async fn handle(
+    State(shared): State<Shared>,
+    Path(sid): Path<String>,
+    asker: Asker,
+    mut request: Request,
+) -> Response {
     let choose = |offered: &[&str]| match offered.contains(&SUBPROTOCOL) {
         true => Ok(Some(SUBPROTOCOL)),
         false => Err(NotWebSocket::Protocol),
@@ -71,7 +76,9 @@ async fn attach(shared: &Shared, sid: &str, asker: Asker, mut websocket: WebSock
         Ok(Some(Err(_)) | None) => return,
         Err(_) => Code::Idle,
     };
-    Box::new(Downlink { websocket }).finish(Vec::new(), code).await;
+    Box::new(Downlink { websocket })
+        .finish(Vec::new(), code)
+        .await;
 }
 
 /// The WebSocket of an attachment.
@@ -81,7 +88,9 @@ pub(crate) struct Downlink {
 
 impl Downlink {
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        Pin::new(&mut self.websocket).poll_ready(cx).map_err(|_| Gone)
+        Pin::new(&mut self.websocket)
+            .poll_ready(cx)
+            .map_err(|_| Gone)
     }
 
     pub(super) fn send(&mut self, frames: Vec<u8>) {
@@ -100,11 +109,17 @@ impl Downlink {
         loop {
             return match Pin::new(&mut self.websocket).poll_next(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(Ok(Message::Binary(message)))) => Poll::Ready(Input::Frames(message)),
+                Poll::Ready(Some(Ok(Message::Binary(message)))) => {
+                    Poll::Ready(Input::Frames(message))
+                }
                 Poll::Ready(Some(Ok(Message::Text(_)))) => Poll::Ready(Input::Violation),
                 // Answered by the library; the session has its own PING.
-                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => continue,
-                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => Poll::Ready(Input::Gone),
+                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
+                    continue;
+                }
+                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
+                    Poll::Ready(Input::Gone)
+                }
             };
         }
     }
@@ -113,9 +128,14 @@ impl Downlink {
     pub(super) async fn finish(mut self: Box<Self>, frames: Vec<u8>, code: Code) {
         let goodbye = async {
             if !frames.is_empty() {
-                self.websocket.send(Message::Binary(Bytes::from(frames))).await?;
+                self.websocket
+                    .send(Message::Binary(Bytes::from(frames)))
+                    .await?;
             }
-            let close = CloseFrame { code: CloseCode::from(code.close_code()), reason: code.name().into() };
+            let close = CloseFrame {
+                code: CloseCode::from(code.close_code()),
+                reason: code.name().into(),
+            };
             self.websocket.close(Some(close)).await?;
             while let Some(Ok(_)) = self.websocket.next().await {}
             Ok::<_, tokio_tungstenite::tungstenite::Error>(())
