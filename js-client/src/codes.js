@@ -4,6 +4,7 @@
  *
  * @typedef {'closed' | 'protocol' | 'version' | 'denied' | 'refused' | 'timeout' | 'dns' | 'tls' | 'unreachable' | 'reset'
  *   | 'aborted' | 'lost' | 'flow' | 'limit' | 'overloaded' | 'going_away' | 'rotate' | 'idle' | 'internal'} Code
+ * @typedef {Code | 'offline'} EndCode how a session can end here; nobody says `offline` over a wire
  */
 
 /** @type {readonly Code[]} A name's index is its number. */

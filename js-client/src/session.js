@@ -10,11 +10,12 @@
  *
  * @typedef {import('./frame.js').Frame} Frame
  * @typedef {import('./codes.js').Code} Code
+ * @typedef {import('./codes.js').EndCode} EndCode
  * @typedef {'websocket' | 'stream' | 'poll'} Kind
  * @typedef {{ type: 'welcome', n: number, first: boolean } | { type: 'late', n: number }
  *   | { type: 'refused', n: number, code: Code, text: string } | { type: 'detach', n: number, why: number }
  *   | { type: 'goaway', afterMs: number, code: Code } | { type: 'dead', n: number }
- *   | { type: 'over', code: Code, text: string }} SessionEvent
+ *   | { type: 'over', code: EndCode, text: string }} SessionEvent
  * @typedef {{ id: number, frame: Frame, after: number }} Farewell `after`: the last HELLO that was made before it
  * @typedef {object} Attachment
  * @property {number} n
@@ -66,7 +67,7 @@ export class Session {
   token = new Uint8Array(TOKEN_BYTES);
   resumeMs = 0;
   heartbeatMs = 0;
-  /** @type {{ code: Code, text: string } | null} */
+  /** @type {{ code: EndCode, text: string } | null} */
   ended = null;
   stats = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0 };
 
@@ -230,7 +231,7 @@ export class Session {
     this.over(code === 'closed' ? 'aborted' : code, text);
   }
 
-  /** The session is over and there is nobody to tell. @param {Code} code @param {string} text */
+  /** The session is over and there is nobody to tell. @param {EndCode} code @param {string} text */
   over(code, text) {
     if (this.ended) return;
     this.ended = { code, text };
@@ -794,17 +795,17 @@ export class Session {
     this.#finish(stream, 'closed', '');
   }
 
-  /** The gateway has no such stream any more: well, if nothing was missing. @param {Stream} stream @param {Code} code @param {string} text */
+  /** The gateway has no such stream any more: well, if nothing was missing. @param {Stream} stream @param {EndCode} code @param {string} text */
   #lose(stream, code, text) {
     const whole = stream.send.done && stream.receive.complete;
     this.#finish(stream, whole ? 'closed' : code, whole ? '' : text);
   }
 
-  /** @param {Stream} stream @param {Code} code @param {string} text */
+  /** @param {Stream} stream @param {EndCode} code @param {string} text */
   #finish(stream, code, text) {
     stream.over = { code, clean: stream.send.done && stream.receive.complete, text, acked: stream.send.acked };
     stream.send.clear();
-    if (this.#streams.delete(stream.id)) {
+    if (this.#streams.delete(stream.id) && code !== 'offline') {
       this.#tombstones.add({
         type: 'RESET', stream: stream.id, code: codeNumber(code), ack: stream.receive.ack, text: '',
       });

@@ -336,7 +336,7 @@ export class ReceiveLog {
 export class Stream {
   /** @type {string | null} What the gateway says it reached; null until it answered OPEN. */
   reached = null;
-  /** @type {{ code: import('./codes.js').Code, clean: boolean, text: string, acked: number } | null} */
+  /** @type {{ code: import('./codes.js').EndCode, clean: boolean, text: string, acked: number } | null} */
   over = null;
   /** OPEN went out on the uplink in use. */
   openSent = false;

@@ -1,0 +1,53 @@
+/**
+ * What an application is told when a connection ends badly.
+ *
+ * @typedef {Exclude<import('./codes.js').Code, 'closed' | 'rotate'> | 'offline'} ErrorCode
+ */
+
+/** @type {Readonly<Record<ErrorCode, string>>} */
+const MEANING = {
+  protocol: 'the gateway and this client do not understand each other',
+  version: 'the gateway does not speak this version of the protocol',
+  denied: 'this page may not connect there',
+  refused: 'the server refused the connection',
+  timeout: 'the server did not answer in time',
+  dns: 'the name of the server has no usable address',
+  tls: 'no secure connection to the server could be made',
+  unreachable: 'the server could not be reached',
+  reset: 'the server broke the connection off',
+  aborted: 'the application gave up',
+  lost: 'the gateway no longer knows the connection',
+  flow: 'more was sent than was granted',
+  limit: 'a limit was reached',
+  overloaded: 'the gateway has no room for more',
+  going_away: 'the gateway is stopping',
+  idle: 'a deadline passed',
+  internal: 'the gateway has a fault',
+  offline: 'there is no way to the gateway',
+};
+
+/** Why a connection ended. */
+export class PerigeeError extends Error {
+  /**
+   * @param {ErrorCode} code
+   * @param {string} [text] what the gateway said about it
+   * @param {number} [acked]
+   */
+  constructor(code, text = '', acked = 0) {
+    super(text === '' ? MEANING[code] : `${MEANING[code]}: ${text}`);
+    this.name = 'PerigeeError';
+    /** @type {ErrorCode} What happened, from a fixed list (docs/protocol.md section 6) */
+    this.code = code;
+    /** How many bytes of ours the other side delivered for certain. */
+    this.acked = acked;
+  }
+}
+
+/**
+ * @param {import('./codes.js').EndCode} code
+ * @returns {ErrorCode}
+ */
+export function errorCode(code) {
+  if (code === 'closed') return 'reset';
+  return code === 'rotate' ? 'going_away' : code;
+}

@@ -1,0 +1,165 @@
+/**
+ * The public face of a connection to one gateway: options, state, counters, events. The work is done by a Link, of which
+ * there is one at a time for new sockets; one that drains finishes its own beside it.
+ *
+ * @typedef {import('./session.js').Kind} Kind
+ * @typedef {import('./options.js').GatewayOptions} GatewayOptions
+ * @typedef {import('./errors.js').ErrorCode} ErrorCode
+ * @typedef {'idle' | 'connecting' | 'attached' | 'detached' | 'closed'} GatewayState
+ *
+ * @typedef {object} GatewayEvents
+ * @property {{ state: GatewayState }} state
+ * @property {{ from: Kind | null, to: Kind, reason: string }} transport another transport is in use
+ * @property {{ reason: string }} detach the transport broke; the client is looking for another one
+ * @property {{ transport: Kind, afterMs: number }} resume it found one; nothing was lost
+ * @property {{ afterMs: number, code: string }} goaway the gateway asks to attach again, or is stopping
+ * @property {{ code: ErrorCode }} lost the session is gone, and its sockets with it
+ *
+ * @typedef {object} GatewayStats
+ * @property {number} sent bytes transmitted, each counted once
+ * @property {number} received
+ * @property {number} acked bytes the gateway delivered
+ * @property {number} delivered bytes the application took
+ * @property {number} resent bytes transmitted once more
+ * @property {number} attaches uses of a transport, each poll being one
+ * @property {number} resumes recoveries after the transport broke
+ */
+
+import { Emitter } from './events.js';
+import { Link } from './link.js';
+import { checkKind, configure } from './options.js';
+import { PerigeeError } from './errors.js';
+
+/**
+ * Opens a stream on a gateway; for TCPSocket, not for applications.
+ * @type {(gateway: Gateway, target: string, listener: () => void) => { link: Link, stream: import('./stream.js').Stream }}
+ */
+export let openStream;
+
+export class Gateway {
+  static {
+    openStream = (gateway, target, listener) => gateway.#open(target, listener);
+  }
+
+  #config;
+  /** @type {Emitter<{ [Name in keyof GatewayEvents]: GatewayEvents[Name] }>} */
+  #events = new Emitter();
+  /** @type {Link | null} the one for new sockets */
+  #link = null;
+  /** @type {Set<Link>} */
+  #links = new Set();
+  #closed = false;
+  /** @type {GatewayState} */
+  #state = 'idle';
+  /** @type {GatewayStats} of links that are over */
+  #past = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0, attaches: 0, resumes: 0 };
+
+  /**
+   * @param {string | URL} [url] base URL of the gateway; by default the origin this module was loaded from
+   * @param {GatewayOptions} [options]
+   */
+  constructor(url, options = {}) {
+    this.#config = configure(url, options);
+  }
+
+  get url() {
+    return this.#config.url;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** The transport in use, or null. @returns {Kind | null} */
+  get transport() {
+    return this.#link?.transport ?? null;
+  }
+
+  /** @returns {GatewayStats} */
+  get stats() {
+    const sum = { ...this.#past };
+    for (const link of this.#links) addTo(sum, link);
+    return sum;
+  }
+
+  /**
+   * @template {keyof GatewayEvents} Name
+   * @param {Name} name
+   * @param {(event: GatewayEvents[Name]) => void} listener
+   * @returns {() => void} unsubscribes
+   */
+  on(name, listener) {
+    return this.#events.on(name, listener);
+  }
+
+  /**
+   * Uses this transport from now on, without a pause in the streams; `auto` gives the choice back.
+   * @param {'auto' | Kind} transport
+   */
+  use(transport) {
+    if (transport !== 'auto') checkKind(transport);
+    if (transport === 'websocket' && this.#config.WebSocket === undefined) throw new TypeError('there is no websocket here');
+    this.#config = { ...this.#config, transport };
+    for (const link of this.#links) link.use(transport === 'auto' ? null : transport);
+  }
+
+  /** Breaks the transport in use as a network would. The client recovers by itself. */
+  cut() {
+    this.#link?.cut();
+  }
+
+  /** Ends the session and all its sockets, for good. Does nothing the second time. */
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const link of [...this.#links]) link.close();
+    this.#setState('closed');
+  }
+
+  /** @param {string} target @param {() => void} listener */
+  #open(target, listener) {
+    if (this.#closed) throw new PerigeeError('aborted', 'the gateway was closed');
+    if (this.#link === null || this.#link.draining) this.#link = this.#makeLink();
+    return { link: this.#link, stream: this.#link.open(target, listener) };
+  }
+
+  #makeLink() {
+    /** @param {(link: Link) => void} run */
+    const ifCurrent = (run) => {
+      if (this.#link === link) run(link);
+    };
+    /** @type {Link} */
+    const link = new Link(this.#config, {
+      state: (state) => ifCurrent(() => state !== 'closed' && this.#setState(state)),
+      transport: (from, to, reason) => ifCurrent(() => this.#events.emit('transport', { from, to, reason })),
+      detach: (reason) => ifCurrent(() => this.#events.emit('detach', { reason })),
+      resume: (transport, afterMs) => ifCurrent(() => this.#events.emit('resume', { transport, afterMs })),
+      goaway: (afterMs, code) => this.#events.emit('goaway', { afterMs, code }),
+      over: (code, existed) => {
+        addTo(this.#past, link);
+        this.#links.delete(link);
+        ifCurrent(() => {
+          this.#link = null;
+          this.#setState('idle');
+        });
+        if (existed && code !== 'closed') this.#events.emit('lost', { code });
+      },
+    });
+    this.#links.add(link);
+    this.#setState('connecting');
+    return link;
+  }
+
+  /** @param {GatewayState} state */
+  #setState(state) {
+    if (this.#state === state || this.#state === 'closed') return;
+    this.#state = state;
+    this.#events.emit('state', { state });
+  }
+}
+
+/** @param {GatewayStats} sum @param {Link} link */
+function addTo(sum, link) {
+  const counts = { ...link.session.stats, attaches: link.attaches, resumes: link.resumes };
+  for (const key of /** @type {(keyof GatewayStats)[]} */ (Object.keys(counts))) sum[key] += counts[key];
+}

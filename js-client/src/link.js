@@ -1,0 +1,702 @@
+/**
+ * Keeps one Session attached: starts transports, lets them race, goes down and up the ladder, comes back after a cut.
+ * All of its inputs (transports, timers, the page, the application) end in `#pump`, which does what the session then asks.
+ *
+ * Invariants: one transport in use at most, the newest attachments beside it while they are tried; a link that is closed
+ * has no timer, no transport and no POST in flight.
+ *
+ * @typedef {import('./codes.js').Code} Code
+ * @typedef {import('./errors.js').ErrorCode} ErrorCode
+ * @typedef {import('./options.js').Config} Config
+ * @typedef {import('./session.js').Kind} Kind
+ * @typedef {import('./stream.js').Stream} Stream
+ * @typedef {import('./transports/transport.js').End} End
+ * @typedef {import('./transports/transport.js').Transport} Transport
+ * @typedef {'connecting' | 'attached' | 'detached' | 'closed'} LinkState
+ *
+ * @typedef {object} Attempt one use of one transport
+ * @property {number} n
+ * @property {Kind} kind
+ * @property {string} why
+ * @property {Transport} transport
+ * @property {number} startedAt
+ * @property {number} welcomedAt 0 until then
+ * @property {boolean} ended the transport is gone
+ * @property {boolean} clean it ended as it should: a poll was answered
+ * @property {boolean} prompt
+ * @property {boolean} useful it brought something worth a poll
+ *
+ * @typedef {object} LinkEvents
+ * @property {(state: LinkState) => void} state
+ * @property {(from: Kind | null, to: Kind, reason: string) => void} transport
+ * @property {(reason: string) => void} detach
+ * @property {(transport: Kind, afterMs: number) => void} resume
+ * @property {(afterMs: number, code: Code) => void} goaway the link may now be `draining`
+ * @property {(code: ErrorCode | 'closed', existed: boolean) => void} over `existed`: the gateway had made the session
+ */
+
+import { DETACH_LEAVING, DETACH_ROTATE, DETACH_SUPERSEDED, Session } from './session.js';
+import { errorCode } from './errors.js';
+import { encode } from './frame.js';
+import { backoff, better, next, stepUpDelay } from './ladder.js';
+import { recall, remember } from './memory.js';
+import { askOrigin } from './origin.js';
+import { watchPage } from './page.js';
+import { Timers } from './timers.js';
+import { openPoll } from './transports/poll.js';
+import { openStream } from './transports/stream.js';
+import { openWebSocket } from './transports/websocket.js';
+import { Uplink } from './uplink.js';
+
+/** @type {Readonly<Record<Kind, import('./transports/transport.js').Open>>} */
+const OPEN = { websocket: openWebSocket, stream: openStream, poll: openPoll };
+const MAX_MESSAGE_BYTES = 65_536;
+/** With less room than this a WebSocket is left to drain first, so that messages do not get small. */
+const LEAST_ROOM_BYTES = 8192;
+/** A WebSocket does not say when its queue drained. */
+const DRAIN_MS = 10;
+/** A transport that breaks sooner than this after it worked is not to be trusted. */
+const SHORT_LIFE_MS = 5000;
+/** A poll that is answered sooner than this with nothing was not held, so the next one waits. */
+const SHORT_POLL_MS = 500;
+/** What a refused attempt cannot be tried again after. */
+const FATAL = /** @type {readonly (Code | null)[]} */ (['protocol', 'version', 'denied', 'lost']);
+
+export class Link {
+  session;
+  /** The gateway ends this session soon: no new streams. */
+  draining = false;
+  /** @type {LinkState} */
+  state = 'connecting';
+  attaches = 0;
+  resumes = 0;
+
+  #config;
+  #events;
+  #timers;
+  #uplink;
+  #unwatch;
+  /** @type {Map<Stream, () => void>} */
+  #listeners = new Map();
+  #pumping = false;
+  #pumpAgain = false;
+  #kicked = false;
+
+  /** @type {Attempt | null} the transport in use */
+  #current = null;
+  /** @type {Map<number, Attempt>} those that were not answered yet */
+  #pending = new Map();
+  /** @type {Map<number, Attempt>} polls that were overtaken by a newer one and are about to be answered */
+  #overtaken = new Map();
+  /** @type {Kind | null} */
+  #used = null;
+
+  /** @type {Kind | null} */
+  #forced;
+  /** @type {Partial<Record<Kind, number>>} */
+  #failures = {};
+  /** @type {Kind | null} */
+  #worked;
+  /** @type {Set<Kind>} tried since the last pause */
+  #tried = new Set();
+  #rounds = 0;
+  #shortLives = 0;
+  #emptyPolls = 0;
+  #stepUpsInVain = 0;
+  /** @type {{ code: import('./codes.js').EndCode, text: string }} why the last attempt failed */
+  #reason = { code: 'offline', text: '' };
+  /** @type {number | null} */
+  #detachedAt = null;
+  #hidden = false;
+  #origin = new AbortController();
+  #asking = false;
+
+  /** @param {Config} config @param {LinkEvents} events */
+  constructor(config, events) {
+    this.#config = config;
+    this.#events = events;
+    this.#forced = config.transport === 'auto' ? null : config.transport;
+    this.#worked = recall(config);
+    this.session = new Session(config.timing);
+    this.#timers = new Timers((name) => this.#onTimer(name));
+    this.#uplink = new Uplink(config, this.session, this.#timers, (failure) => this.#onPosted(failure));
+    this.#unwatch = watchPage({
+      online: () => this.#onOnline(),
+      hide: (persisted) => this.#onHide(persisted),
+      show: () => this.#onShow(),
+    });
+    this.#timers.set('connect', Timers.now() + config.timing.connectTimeoutMs);
+    // The first socket is opened by the caller, so that its OPEN goes with the first HELLO.
+    queueMicrotask(() => this.#input(() => this.state === 'connecting' && this.#try('first')));
+  }
+
+  // --- what the application does ---
+
+  /** @type {Kind | null} */
+  get transport() {
+    return this.#current?.kind ?? null;
+  }
+
+  /**
+   * @param {string} target
+   * @param {() => void} listener called when something happened on the stream
+   * @returns {Stream}
+   */
+  open(target, listener) {
+    const stream = this.session.open(target);
+    this.#listeners.set(stream, listener);
+    this.kick();
+    return stream;
+  }
+
+  /** The session has news; it is asked once the caller is done. */
+  kick() {
+    if (this.#kicked) return;
+    this.#kicked = true;
+    queueMicrotask(() => {
+      this.#kicked = false;
+      this.#pump();
+    });
+  }
+
+  /** @param {Kind | null} kind null gives the choice back */
+  use(kind) {
+    this.#forced = kind;
+    this.#input(() => {
+      if (this.state === 'closed') return;
+      this.#timers.clear('stepup');
+      const busy = this.#pending.size > 0;
+      const current = this.#current;
+      this.#dropPending();
+      this.#tried.clear();
+      if (current === null) this.#try(kind === null ? 'auto' : 'forced');
+      else if (kind !== null && kind !== current.kind) this.#start(kind, 'forced');
+      else if (kind === null && better(this.#config.transports, this.#failures, current.kind) !== null) this.#stepUp();
+      // What was given up may be the newest attachment in the eyes of the gateway.
+      else if (busy) this.#start(current.kind, 'back', { race: false });
+    });
+  }
+
+  /** Breaks what is in use, without a word to the other side. */
+  cut() {
+    this.#input(() => {
+      if (this.#current) this.#lose(this.#current, 'cut', { trusted: true });
+    });
+  }
+
+  /** Ends the session. */
+  close() {
+    this.#input(() => this.session.end('closed', ''));
+  }
+
+  // --- attempts ---
+
+  /** @param {string} why */
+  #try(why) {
+    if (this.state === 'closed' || this.#hidden) return;
+    const kind = this.#forced ?? next(this.#config.transports, this.#failures, this.#worked, this.#busy());
+    if (kind !== null) this.#start(kind, why);
+  }
+
+  #busy() {
+    return [...this.#pending.values()].map(({ kind }) => kind);
+  }
+
+  /**
+   * @param {Kind} kind
+   * @param {string} why
+   * @param {{ race?: boolean, timeoutMs?: number }} [options]
+   */
+  #start(kind, why, { race = true, timeoutMs = this.#config.timing.attemptTimeoutMs } = {}) {
+    this.#timers.clear('retry');
+    this.#tried.add(kind);
+    const prompt = kind === 'poll';
+    const attempt = this.#open(kind, why, prompt);
+    this.#pending.set(attempt.n, attempt);
+    this.#timers.set(`attempt:${attempt.n}`, attempt.startedAt + timeoutMs);
+    if (race && this.#forced === null) this.#timers.set('race', attempt.startedAt + this.#config.timing.raceAfterMs);
+  }
+
+  /** @param {Kind} kind @param {string} why @param {boolean} prompt @returns {Attempt} */
+  #open(kind, why, prompt) {
+    const now = Timers.now();
+    const { session } = this;
+    const n = session.attach(kind, now, { prompt });
+    // The transport may ask for its first message before there is a transport.
+    const transport = OPEN[kind](this.#config, session.sid ?? 'new', {
+      hello: () => session.hello(n, MAX_MESSAGE_BYTES),
+      frames: (frames) => this.#input(() => {
+        attempt.useful ||= frames.some(({ type }) => type !== 'WELCOME' && type !== 'DETACH' && type !== 'PAD');
+        this.#timers.clear('probe');
+        session.receive(frames, n, Timers.now());
+      }),
+      end: (end) => this.#input(() => this.#onEnd(attempt, end)),
+    });
+    /** @type {Attempt} */
+    const attempt = {
+      n, kind, why, transport, startedAt: now, welcomedAt: 0, ended: false, clean: false, prompt, useful: false,
+    };
+    return attempt;
+  }
+
+  /** @param {number} n */
+  #onWelcome(n) {
+    this.attaches += 1;
+    const attempt = this.#pending.get(n);
+    // A poll that goes on as the one before it did.
+    if (attempt === undefined) return;
+    this.#pending.delete(n);
+    this.#timers.clear(`attempt:${n}`);
+    this.#timers.clear('race');
+    this.#timers.clear('connect');
+    this.#timers.clear('giveup');
+    this.#origin.abort();
+    for (const other of this.#pending.values()) {
+      // What was started before and answers after has lost the race.
+      if (other.n < n) this.#failed(other.kind);
+      this.#discard(other);
+    }
+    this.#pending.clear();
+    const now = Timers.now();
+    const before = this.#current;
+    attempt.welcomedAt = now;
+    this.#current = attempt;
+    if (before && !before.ended) this.#discard(before);
+    if (before) this.session.detached(before.n, now);
+    this.#succeeded(attempt.kind);
+    if (this.#used !== attempt.kind) this.#events.transport(this.#used, attempt.kind, attempt.why);
+    this.#used = attempt.kind;
+    const since = this.#detachedAt;
+    this.#detachedAt = null;
+    this.#setState('attached');
+    if (since !== null) {
+      this.resumes += 1;
+      this.#events.resume(attempt.kind, now - since);
+    }
+  }
+
+  /** @param {Kind} kind */
+  #succeeded(kind) {
+    this.#failures[kind] = 0;
+    this.#worked = kind;
+    this.#rounds = 0;
+    this.#tried.clear();
+    if (this.#forced !== null) return;
+    remember(this.#config, kind);
+    if (kind === this.#config.transports[0]) this.#stepUpsInVain = 0;
+    const up = better(this.#config.transports, this.#failures, kind);
+    const { stepUpAfterMs } = this.#config.timing;
+    this.#timers.set('stepup', up === null ? Infinity : Timers.now() + stepUpDelay(stepUpAfterMs, this.#stepUpsInVain));
+  }
+
+  /** @param {Kind} kind */
+  #failed(kind) {
+    this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
+  }
+
+  /** @param {Attempt} attempt @param {End} end */
+  #onEnd(attempt, end) {
+    attempt.ended = true;
+    attempt.clean = end.clean ?? false;
+    const now = Timers.now();
+    if (end.broken) {
+      this.session.end(end.code ?? 'protocol', end.text);
+    } else if (this.#overtaken.delete(attempt.n)) {
+      this.session.detached(attempt.n, now, { clean: attempt.clean });
+    } else if (this.#pending.has(attempt.n)) {
+      this.#onFailed(attempt, end);
+    } else if (this.#current === attempt) {
+      if (end.code === 'lost') this.session.over('lost', end.text);
+      else if (this.#pending.size > 0) this.session.detached(attempt.n, now, { clean: attempt.clean });
+      else if (attempt.clean) this.#pollAgain(attempt);
+      else this.#lose(attempt, end.text);
+    }
+  }
+
+  /** An attempt came to nothing. @param {Attempt} attempt @param {End} end */
+  #onFailed(attempt, end) {
+    this.#pending.delete(attempt.n);
+    this.#discard(attempt);
+    this.#reason = { code: end.code ?? 'offline', text: end.text };
+    if (FATAL.includes(end.code)) {
+      this.session.over(end.code ?? 'internal', end.text);
+      return;
+    }
+    this.#failed(attempt.kind);
+    if (attempt.why === 'step-up') this.#stepUpsInVain += 1;
+    if (this.#pending.size > 0) return;
+    const current = this.#current;
+    if (current?.ended && (!current.clean || this.#forced !== null)) {
+      this.#lose(current, end.text);
+    } else if (current && this.#forced === null && attempt.why !== 'back') {
+      // The gateway may have taken the failed attempt for the newest, and then says nothing on this one any more.
+      this.#start(current.kind, 'back', { race: false });
+    } else {
+      this.#again(end);
+    }
+  }
+
+  /** Tries the next rung, or pauses when all of them failed. @param {{ code: Code | null }} end */
+  #again(end) {
+    if (!this.session.confirmed && end.code === null) void this.#askWhy();
+    const left = this.#config.transports.filter((kind) => !this.#tried.has(kind));
+    if (this.#forced === null && left.length > 0) {
+      const kind = next(left, this.#failures, this.#worked);
+      if (kind !== null) this.#start(kind, 'fallback');
+      return;
+    }
+    this.#tried.clear();
+    this.#pause(this.#rounds);
+    this.#rounds += 1;
+  }
+
+  /** @param {number} failures */
+  #pause(failures) {
+    const { backoffMinMs: minMs, backoffMaxMs: maxMs } = this.#config.timing;
+    this.#timers.set('retry', Timers.now() + backoff(failures, { minMs, maxMs }, Math.random()));
+  }
+
+  /** The transport in use is gone. @param {Attempt} attempt @param {string} reason @param {{ trusted?: boolean }} [options] */
+  #lose(attempt, reason, { trusted = false } = {}) {
+    const now = Timers.now();
+    this.#current = null;
+    this.#timers.clear('stepup');
+    this.#timers.clear('rotate');
+    this.#timers.clear('probe');
+    this.#discard(attempt);
+    for (const old of this.#overtaken.values()) this.#discard(old);
+    this.#overtaken.clear();
+    if (this.#pending.size === 0) this.#uplink.abort();
+    this.#detachedAt ??= now;
+    this.#timers.set('giveup', now + this.session.resumeMs + 2.2 * this.session.heartbeatMs);
+    this.#setState('detached');
+    this.#events.detach(reason);
+    const short = !trusted && now - attempt.welcomedAt < SHORT_LIFE_MS;
+    this.#shortLives = short ? this.#shortLives + 1 : 0;
+    if (short) this.#failed(attempt.kind);
+    if (this.#pending.size > 0) return;
+    // What worked before was cut, so there is no reason to wait, unless that goes on and on.
+    if (this.#shortLives < 2) this.#try('resume');
+    else this.#pause(this.#shortLives - 2);
+  }
+
+  /** Ends an attempt's transport and tells the session. @param {Attempt} attempt */
+  #discard(attempt) {
+    this.#timers.clear(`attempt:${attempt.n}`);
+    if (!attempt.ended) attempt.transport.close();
+    attempt.ended = true;
+    this.session.detached(attempt.n, Timers.now());
+  }
+
+  #dropPending() {
+    for (const attempt of this.#pending.values()) this.#discard(attempt);
+    this.#pending.clear();
+    this.#timers.clear('race');
+  }
+
+  #stepUp() {
+    const current = this.#current;
+    if (current === null || this.#pending.size > 0 || this.#forced !== null) return;
+    const kind = better(this.#config.transports, this.#failures, current.kind);
+    if (kind !== null) this.#start(kind, 'step-up', { race: false, timeoutMs: this.#config.timing.raceAfterMs });
+  }
+
+  // --- polls ---
+
+  /** The next poll takes the place of one that was answered. @param {Attempt} answered */
+  #pollAgain(answered) {
+    const quick = !answered.useful && !answered.prompt && Timers.now() - answered.startedAt < SHORT_POLL_MS;
+    this.#emptyPolls = quick ? this.#emptyPolls + 1 : 0;
+    if (quick) {
+      const { backoffMinMs: minMs, backoffMaxMs: maxMs } = this.#config.timing;
+      this.#timers.set('poll', Timers.now() + backoff(this.#emptyPolls - 1, { minMs, maxMs }, Math.random()));
+    } else {
+      // The application gets its turn first, so that what it takes is acked by the next poll.
+      void macrotask().then(() => this.#input(() => this.#pollNow(answered)));
+    }
+  }
+
+  /** @param {Attempt} before */
+  #pollNow(before) {
+    if (this.#current !== before || this.#pending.size > 0 || this.state === 'closed') return;
+    this.#current = this.#open('poll', before.why, false);
+    this.#current.welcomedAt = before.welcomedAt;
+    if (before.ended) this.session.detached(before.n, Timers.now(), { clean: true });
+    // The gateway answers it as soon as it sees the newer one.
+    else this.#overtaken.set(before.n, before);
+  }
+
+  // --- what happens ---
+
+  /** @param {() => unknown} change */
+  #input(change) {
+    if (this.state === 'closed') return;
+    change();
+    this.#pump();
+  }
+
+  #pump() {
+    if (this.#pumping) {
+      this.#pumpAgain = true;
+      return;
+    }
+    this.#pumping = true;
+    do {
+      this.#pumpAgain = false;
+      this.#handle();
+      this.#transmit();
+    } while (this.#pumpAgain);
+    this.#pumping = false;
+    if (this.state === 'closed') return;
+    const now = Timers.now();
+    const due = this.session.nextTimeout();
+    // What is due already waits for the uplink, which speaks up when it can take it.
+    this.#timers.set('session', due <= now ? Infinity : due);
+    if (this.session.size > 0) this.#timers.clear('linger');
+    else if (!this.#timers.has('linger')) this.#timers.set('linger', now + (this.draining ? 0 : this.#config.timing.lingerMs));
+  }
+
+  #handle() {
+    const { session } = this;
+    session.handleTimeout(Timers.now());
+    for (let event = session.pollEvent(); event; event = session.pollEvent()) this.#onEvent(event);
+    for (const stream of session.changed()) {
+      const listener = this.#listeners.get(stream);
+      if (stream.over) this.#listeners.delete(stream);
+      listener?.();
+    }
+  }
+
+  #transmit() {
+    if (this.state === 'closed') return;
+    const { session } = this;
+    const { kind, n } = session.uplink;
+    if (kind === 'post') {
+      this.#uplink.pump();
+    } else if (kind === 'socket' && this.#current?.n === n) {
+      const { transport } = this.#current;
+      for (;;) {
+        const room = transport.room();
+        if (room < LEAST_ROOM_BYTES) {
+          this.#timers.set('drain', Timers.now() + DRAIN_MS);
+          break;
+        }
+        const bytes = session.pollTransmit(Math.min(room, MAX_MESSAGE_BYTES), Timers.now());
+        if (bytes === null) break;
+        transport.send(bytes);
+      }
+    }
+    const current = this.#current;
+    if (session.wantsAttach && current?.kind === 'poll' && !current.ended) this.#pollNow(current);
+  }
+
+  /** @param {import('./session.js').SessionEvent} event */
+  #onEvent(event) {
+    switch (event.type) {
+      case 'welcome':
+        this.#onWelcome(event.n);
+        return;
+      case 'late': {
+        // An older attempt was answered while a newer one is under way. The gateway turns to the newer one, so the
+        // transport that works has to be attached anew, this time without a competitor.
+        const attempt = this.#pending.get(event.n);
+        if (attempt === undefined) return;
+        this.#dropPending();
+        this.#start(attempt.kind, attempt.why, { race: false });
+        return;
+      }
+      case 'refused': {
+        const attempt = this.#pending.get(event.n);
+        if (attempt) this.#onFailed(attempt, event);
+        return;
+      }
+      case 'detach':
+        this.#onDetach(event.n, event.why);
+        return;
+      case 'dead':
+        if (this.#current?.n === event.n) this.#lose(this.#current, 'silence');
+        else this.#overtakenDied(event.n);
+        return;
+      case 'goaway':
+        if (event.code === 'going_away') {
+          this.draining = true;
+          this.#timers.clear('linger');
+        } else this.#timers.set('rotate', Timers.now() + event.afterMs);
+        this.#events.goaway(event.afterMs, event.code);
+        return;
+      case 'over':
+        this.#onOver(event.code);
+        return;
+    }
+  }
+
+  /** @param {number} n */
+  #overtakenDied(n) {
+    const attempt = this.#overtaken.get(n);
+    if (attempt) this.#discard(attempt);
+    this.#overtaken.delete(n);
+  }
+
+  /** @param {number} n @param {number} why */
+  #onDetach(n, why) {
+    const pending = this.#pending.get(n);
+    if (why === DETACH_SUPERSEDED && pending) {
+      // The gateway saw a newer number, of an attempt that was given up since: a yet newer one is what it takes.
+      this.#pending.delete(n);
+      this.#discard(pending);
+      if (this.#pending.size === 0) this.#start(pending.kind, pending.why);
+    } else if (this.#current?.n === n && this.#current.kind !== 'poll' && this.#pending.size === 0) {
+      if (why === DETACH_ROTATE) this.#start(this.#current.kind, 'rotate');
+      else if (why === DETACH_SUPERSEDED) this.#lose(this.#current, 'superseded', { trusted: true });
+    }
+  }
+
+  /** @param {(End & { blocked: boolean }) | null} failure */
+  #onPosted(failure) {
+    this.#input(() => {
+      if (failure === null) return;
+      if (failure.broken) this.session.end(failure.code ?? 'protocol', failure.text);
+      else if (FATAL.includes(failure.code)) this.session.over(failure.code ?? 'internal', failure.text);
+      else if (failure.blocked && this.#current) {
+        this.#failed(this.#current.kind);
+        this.#lose(this.#current, failure.text);
+      }
+    });
+  }
+
+  /** @param {string} name */
+  #onTimer(name) {
+    this.#input(() => {
+      const current = this.#current;
+      switch (name) {
+        case 'race': {
+          const kind = next(this.#config.transports, this.#failures, this.#worked, this.#busy());
+          if (kind !== null && this.#pending.size > 0) this.#start(kind, 'race');
+          return;
+        }
+        case 'retry':
+          this.#try(this.session.confirmed ? 'resume' : 'first');
+          return;
+        case 'stepup':
+          this.#stepUp();
+          return;
+        case 'rotate':
+          if (current && this.#pending.size === 0) this.#start(current.kind, 'rotate');
+          return;
+        case 'poll':
+          if (current) this.#pollNow(current);
+          return;
+        case 'probe':
+          if (current) this.#lose(current, 'silence');
+          return;
+        case 'connect':
+          this.session.over(this.#reason.code, this.#reason.text);
+          return;
+        case 'giveup':
+          this.session.over('lost', 'it was out of reach for too long');
+          return;
+        case 'linger':
+          if (this.session.size === 0) this.session.end('closed', '');
+          return;
+        default:
+          if (name.startsWith('attempt:')) {
+            const attempt = this.#pending.get(Number(name.slice('attempt:'.length)));
+            if (attempt) this.#onFailed(attempt, { code: null, text: 'no answer' });
+          }
+      }
+    });
+  }
+
+  /** Nothing said why there is no way to the gateway. */
+  async #askWhy() {
+    if (this.#asking) return;
+    this.#asking = true;
+    const answer = await askOrigin(this.#config, this.#origin.signal);
+    this.#asking = false;
+    if (typeof answer === 'object' && FATAL.includes(answer.code)) {
+      this.#input(() => this.session.confirmed || this.session.over(answer.code, answer.text));
+    }
+  }
+
+  #onOnline() {
+    this.#input(() => {
+      const current = this.#current;
+      if (current === null) {
+        if (this.#pending.size > 0) return;
+        this.#rounds = 0;
+        this.#tried.clear();
+        this.#try('online');
+      } else if (current.kind === 'websocket') {
+        this.session.probe(current.n);
+        this.#timers.set('probe', Timers.now() + this.#config.timing.probeMs);
+      } else if (this.#pending.size === 0) {
+        this.#start(current.kind, 'online');
+      }
+    });
+  }
+
+  /** @param {boolean} persisted */
+  #onHide(persisted) {
+    this.#input(() => {
+      if (!persisted) {
+        // Nobody will know the token any more, so the servers need not wait for this page to come back.
+        this.session.end('closed', '');
+        return;
+      }
+      this.#hidden = true;
+      this.#dropPending();
+      const current = this.#current;
+      if (current === null) return;
+      const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
+      if (current.kind === 'websocket') current.transport.send(bytes);
+      else this.#uplink.sendLast(bytes);
+      this.#lose(current, 'the page is hidden', { trusted: true });
+    });
+  }
+
+  #onShow() {
+    this.#hidden = false;
+    this.#input(() => this.#current === null && this.#pending.size === 0 && this.#try('resume'));
+  }
+
+  /** @param {import('./codes.js').EndCode} code */
+  #onOver(code) {
+    const { session } = this;
+    const last = session.lastWords();
+    if (last !== null) {
+      if (this.#current?.kind === 'websocket' && !this.#current.ended) this.#current.transport.send(last);
+      else this.#uplink.sendLast(last);
+    }
+    this.#unwatch();
+    this.#origin.abort();
+    this.#uplink.abort();
+    this.#timers.clearAll();
+    for (const attempt of [...this.#pending.values(), ...this.#overtaken.values(), ...(this.#current ? [this.#current] : [])]) {
+      this.#discard(attempt);
+    }
+    this.#pending.clear();
+    this.#overtaken.clear();
+    this.#current = null;
+    this.#setState('closed');
+    this.#events.over(code === 'aborted' ? 'closed' : errorCode(code), session.confirmed);
+  }
+
+  /** @param {LinkState} state */
+  #setState(state) {
+    if (this.state === state) return;
+    this.state = state;
+    this.#events.state(state);
+  }
+}
+
+/** After everything that was to happen at once. Unlike a timer it is not slowed down in a hidden page. */
+function macrotask() {
+  return /** @type {Promise<void>} */ (new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  }));
+}

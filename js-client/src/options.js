@@ -1,0 +1,121 @@
+/**
+ * The options of a Gateway: one object, documented defaults, unknown names refused.
+ *
+ * @typedef {import('./session.js').Kind} Kind
+ * @typedef {object} Timing
+ * @property {number} raceAfterMs a transport that did not answer after this gets a competitor (4,000)
+ * @property {number} attemptTimeoutMs a transport that did not answer after this has failed (15,000)
+ * @property {number} stepUpAfterMs how long to stay on a lesser transport before a better one is tried (300,000); twice as long after each time in vain
+ * @property {number} connectTimeoutMs how long to look for a way to the gateway before the first session gives up with `offline` (30,000)
+ * @property {number} backoffMinMs bound of the first delay between attempts (500)
+ * @property {number} backoffMaxMs bound of any delay between attempts (30,000)
+ * @property {number} upTimeoutMs an uplink POST without an answer after this has failed (30,000)
+ * @property {number} probeMs a WebSocket that does not answer a PING in this time after the network changed is dead (5,000)
+ * @property {number} lingerMs how long a session without sockets is kept (30,000)
+ * @property {number} windowBytes what the gateway may send on one socket before the application takes it (262,144)
+ * @property {number} sendBytes what one socket holds until the gateway delivered it (262,144)
+ *
+ * @typedef {object} Choices
+ * @property {'auto' | Kind} transport
+ * @property {readonly Kind[]} transports
+ * @property {string | undefined} origin
+ * @property {typeof globalThis.fetch} fetch
+ * @property {typeof globalThis.WebSocket} WebSocket
+ * @property {Storage | null} storage
+ *
+ * @typedef {Partial<Choices & Timing>} GatewayOptions
+ *
+ * @typedef {object} Config
+ * @property {string} url of the gateway, without a slash at the end
+ * @property {'auto' | Kind} transport
+ * @property {readonly Kind[]} transports those that can be used here
+ * @property {string | undefined} origin
+ * @property {typeof globalThis.fetch} fetch
+ * @property {typeof globalThis.WebSocket | undefined} WebSocket
+ * @property {Storage | null} storage
+ * @property {Timing} timing
+ */
+
+import { KINDS } from './ladder.js';
+
+/** @type {Readonly<Timing>} */
+const TIMING = {
+  raceAfterMs: 4000,
+  attemptTimeoutMs: 15_000,
+  stepUpAfterMs: 300_000,
+  connectTimeoutMs: 30_000,
+  backoffMinMs: 500,
+  backoffMaxMs: 30_000,
+  upTimeoutMs: 30_000,
+  probeMs: 5000,
+  lingerMs: 30_000,
+  windowBytes: 262_144,
+  sendBytes: 262_144,
+};
+const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'storage'];
+
+/**
+ * @param {string | URL | undefined} url
+ * @param {GatewayOptions} options
+ * @returns {Config}
+ */
+export function configure(url, options) {
+  for (const name of Object.keys(options)) {
+    if (!CHOICES.includes(name) && !(name in TIMING)) throw new TypeError(`unknown option ${name}`);
+  }
+  const timing = { ...TIMING };
+  for (const name of /** @type {(keyof Timing)[]} */ (Object.keys(TIMING))) {
+    const value = options[name] ?? timing[name];
+    if (typeof value !== 'number' || !(value >= 0)) throw new TypeError(`${name} is not a number of 0 or more`);
+    timing[name] = value;
+  }
+  if (!(timing.windowBytes >= 1) || !(timing.sendBytes >= 1)) throw new TypeError('windowBytes and sendBytes are 1 or more');
+  timing.windowBytes = Math.floor(timing.windowBytes);
+  timing.sendBytes = Math.floor(timing.sendBytes);
+
+  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
+  /** @param {Kind} kind */
+  const usable = (kind) => kind !== 'websocket' || WebSocket !== undefined;
+  const list = options.transports ?? KINDS;
+  const { transport = 'auto' } = options;
+  for (const kind of transport === 'auto' ? list : [...list, transport]) checkKind(kind);
+  if (transport !== 'auto' && !usable(transport)) throw new TypeError(`there is no ${transport} here`);
+  const transports = list.filter(usable);
+  if (transports.length === 0) throw new TypeError('transports names none that can be used here');
+
+  return {
+    url: baseUrl(url),
+    transport,
+    transports,
+    origin: options.origin,
+    // Called as a method of something else, a browser's fetch refuses to work.
+    fetch: options.fetch ?? ((...request) => globalThis.fetch(...request)),
+    WebSocket,
+    storage: options.storage === undefined ? defaultStorage() : options.storage,
+    timing,
+  };
+}
+
+/** @param {unknown} kind @returns {asserts kind is Kind} */
+export function checkKind(kind) {
+  if (!KINDS.some((one) => one === kind)) throw new TypeError(`there is no transport ${String(kind)}`);
+}
+
+/** @param {string | URL | undefined} url */
+function baseUrl(url) {
+  const own = new URL(import.meta.url);
+  if (url === undefined && !own.protocol.startsWith('http')) throw new TypeError('the URL of the gateway is missing');
+  const parsed = new URL(url ?? own.origin, globalThis.document?.baseURI ?? globalThis.location?.href);
+  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') throw new TypeError(`${parsed.href} is not an http URL`);
+  return (parsed.origin + parsed.pathname).replace(/\/+$/, '');
+}
+
+/** @returns {Storage | null} */
+function defaultStorage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    // A browser may refuse even to say that there is one.
+    return null;
+  }
+}

@@ -1,0 +1,404 @@
+/**
+ * One TCP connection through a gateway, in the shape of the platform's own streams. Joins a stream of the session to a
+ * ReadableStream and a WritableStream.
+ *
+ * Invariants: `opened` and `closed` settle once; a byte counts as delivered when the application's read got it, because
+ * `readable` queues none; what was received before the connection broke can be read before the error is.
+ *
+ * @typedef {object} SocketOptions
+ * @property {Gateway | string | URL} [gateway] by default one Gateway for the origin this module was loaded from
+ * @property {AbortSignal} [signal] gives the connection up, whatever state it is in
+ * @property {'utf-8'} [encoding] `readable` yields strings
+ *
+ * @typedef {Uint8Array | ArrayBuffer | string} Writable
+ */
+
+/**
+ * @template {Uint8Array | string} Chunk
+ * @typedef {object} Opened
+ * @property {ReadableStream<Chunk>} readable
+ * @property {WritableStream<Writable>} writable
+ * @property {string} remoteAddress the host, or the name of the backend
+ * @property {number | undefined} remotePort undefined for a backend by name
+ */
+
+/**
+ * @typedef {SocketOptions & { encoding: 'utf-8' }} TextOptions
+ * @typedef {SocketOptions & { encoding?: undefined }} BytesOptions
+ * @typedef {Socket<Uint8Array>} TCPSocket
+ * @typedef {object} SocketConstructor
+ * @property {Socket<never>} prototype
+ */
+
+import { PerigeeError, errorCode } from './errors.js';
+import { MAX_TARGET_BYTES, utf8 } from './frame.js';
+import { Gateway, openStream } from './gateway.js';
+import { Timers } from './timers.js';
+
+const OPTIONS = ['gateway', 'signal', 'encoding'];
+/** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
+const shared = new Map();
+
+/** @template {Uint8Array | string} Chunk what `readable` yields */
+class Socket {
+  /** @type {ReadableStream<Chunk>} */
+  readable;
+  /** @type {WritableStream<Writable>} Closing it half-closes the connection; that is done when all of it was delivered. */
+  writable;
+  /** @type {Promise<Opened<Chunk>>} */
+  opened;
+  /** @type {Promise<void>} resolves when both ends were closed in good order */
+  closed;
+
+  #opened = /** @type {Deferred<Opened<Chunk>>} */ (new Deferred());
+  #closed = /** @type {Deferred<void>} */ (new Deferred());
+  /** @type {ReturnType<typeof openStream> | null} null when there never was a connection */
+  #channel = null;
+  /** @type {ReadableStreamDefaultController<Chunk> | null} null once it ended */
+  #reader = null;
+  /** @type {WritableStreamDefaultController | null} null once it ended */
+  #writer = null;
+  /** @type {Deferred<void> | null} a read waits */
+  #wanted = null;
+  /** @type {Deferred<void>} the next change on the stream */
+  #change = new Deferred();
+  /** @type {TextDecoder | null} */
+  #decoder;
+  /** Writes that are not in the log yet. */
+  #queued = 0;
+  /** The application is done with it: nothing it did not write or read yet matters. */
+  #closing = false;
+  #cancelled = false;
+  #stopListening = () => {};
+
+  /**
+   * @param {string} host a host, or a backend of the gateway by its name
+   * @param {number | SocketOptions} [portOrOptions]
+   * @param {SocketOptions} [lastOptions]
+   */
+  constructor(host, portOrOptions, lastOptions) {
+    const port = typeof portOrOptions === 'number' ? portOrOptions : undefined;
+    const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
+    for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
+    const { signal, encoding } = options;
+    if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`there is no encoding ${String(encoding)} here`);
+    const target = targetOf(host, port);
+    const gateway = gatewayOf(options.gateway);
+
+    this.opened = this.#opened.promise;
+    this.closed = this.#closed.promise;
+    this.#decoder = encoding === undefined ? null : new TextDecoder(encoding, { ignoreBOM: true });
+    this.readable = this.#makeReadable();
+    this.writable = this.#makeWritable();
+    try {
+      if (signal?.aborted) throw new PerigeeError('aborted');
+      this.#channel = openStream(gateway, target, () => this.#refresh());
+    } catch (error) {
+      if (!(error instanceof PerigeeError)) throw error;
+      this.#fail(error);
+      return;
+    }
+    if (signal) {
+      const abort = () => this.#reset('aborted');
+      signal.addEventListener('abort', abort);
+      this.#stopListening = () => signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Bytes so far; `acked` of those sent were delivered to the server, `delivered` of those received were read. */
+  get stats() {
+    if (this.#channel === null) return { sent: 0, acked: 0, received: 0, delivered: 0 };
+    const { send, receive } = this.#channel.stream;
+    return {
+      sent: Math.min(send.sent, send.written), acked: send.acked,
+      received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered,
+    };
+  }
+
+  /**
+   * Delivers what was written, then ends both directions. What was not read by then can still be read.
+   * @returns {Promise<void>} `closed`
+   */
+  close() {
+    const channel = this.#channel;
+    if (this.#closing || channel === null || channel.stream.over) return this.closed;
+    this.#closing = true;
+    if (!channel.stream.opened && channel.stream.send.written === 0 && this.#queued === 0) this.#reset('aborted');
+    // Only its owner may close a locked stream, but the connection can end under it.
+    else if (this.writable.locked) this.#finishWhenWritten();
+    // It may be closed already, by its owner or with an error that `closed` tells.
+    else this.writable.close().catch(() => {});
+    return this.closed;
+  }
+
+  // --- the application's end ---
+
+  #makeReadable() {
+    // With a queue, bytes would be acked that nobody read.
+    return /** @type {ReadableStream<Chunk>} */ (new ReadableStream({
+      start: (controller) => {
+        this.#reader = controller;
+      },
+      pull: () => {
+        this.#wanted = new Deferred();
+        const { promise } = this.#wanted;
+        this.#feed();
+        return promise;
+      },
+      cancel: () => {
+        this.#cancelled = true;
+        this.#reader = null;
+        const channel = this.#channel;
+        if (channel === null) return;
+        channel.link.session.discard(channel.stream, Timers.now());
+        channel.link.kick();
+        this.#refresh();
+      },
+    }, { highWaterMark: 0 }));
+  }
+
+  #makeWritable() {
+    return /** @type {WritableStream<Writable>} */ (new WritableStream({
+      start: (controller) => {
+        this.#writer = controller;
+        // An abort waits for the write under way, which may wait for the other side for ever.
+        controller.signal?.addEventListener('abort', () => this.#reset('aborted'));
+      },
+      write: async (chunk) => {
+        try {
+          await this.#write(chunk);
+        } finally {
+          this.#queued -= 1;
+          this.#finishWhenWritten();
+        }
+      },
+      close: async () => {
+        this.#writer = null;
+        const channel = this.#channel;
+        if (channel === null) return;
+        const { link, stream } = channel;
+        link.session.finish(stream);
+        link.kick();
+        while (!stream.send.done && !stream.over) await this.#change.promise;
+        if (!stream.send.done) throw this.#error();
+      },
+      abort: () => {
+        this.#writer = null;
+        this.#reset('aborted');
+      },
+    }, {
+      highWaterMark: 1,
+      // Called once for every write, when it is made.
+      size: () => {
+        this.#queued += 1;
+        return 1;
+      },
+    }));
+  }
+
+  /** @param {unknown} chunk */
+  async #write(chunk) {
+    let bytes;
+    try {
+      bytes = bytesOf(chunk);
+    } catch (error) {
+      // The stream is broken for its owner, so it must not look well to the server.
+      this.#writer = null;
+      this.#reset('aborted');
+      throw error;
+    }
+    const channel = this.#channel;
+    if (channel === null) throw new PerigeeError('aborted');
+    const { link, stream } = channel;
+    while (bytes.length > 0) {
+      if (stream.over) throw this.#error();
+      if (stream.send.finished) throw new PerigeeError('aborted', 'the socket was closed', stream.send.acked);
+      const taken = link.session.write(stream, bytes);
+      if (taken > 0) link.kick();
+      bytes = bytes.subarray(taken);
+      if (bytes.length > 0) await this.#change.promise;
+    }
+  }
+
+  #finishWhenWritten() {
+    if (!this.#closing || this.#queued > 0 || this.#channel === null) return;
+    const { link, stream } = this.#channel;
+    link.session.finish(stream);
+    link.kick();
+  }
+
+  // --- the session's end ---
+
+  /** Something happened on the stream. */
+  #refresh() {
+    const channel = this.#channel;
+    // The session may have something to say while the stream is being opened.
+    if (channel === null) {
+      queueMicrotask(() => this.#channel && this.#refresh());
+      return;
+    }
+    const { link, stream } = channel;
+    if (stream.opened) {
+      this.#opened.resolve({
+        readable: this.readable, writable: this.writable, ...addressOf(stream.reached || stream.target),
+      });
+    }
+    const change = this.#change;
+    this.#change = new Deferred();
+    change.resolve();
+    if (!stream.over && stream.send.done && (this.#closing || this.#cancelled)) this.#reset('closed');
+    this.#feed();
+    if (!stream.over && stream.receive.discarding && stream.receive.atEnd) link.session.passEnd(stream, Timers.now());
+    if (stream.over) this.#finish();
+  }
+
+  /** Gives a waiting read what there is, and the end when there is no more. */
+  #feed() {
+    if (this.#reader === null || this.#channel === null) return;
+    const { link, stream } = this.#channel;
+    while (this.#wanted !== null) {
+      const bytes = link.session.read(stream, Timers.now());
+      if (bytes === null) break;
+      link.kick();
+      const chunk = this.#decoder === null ? bytes : this.#decoder.decode(bytes, { stream: true });
+      // A piece of a character is no chunk yet.
+      if (chunk.length === 0) continue;
+      this.#reader.enqueue(/** @type {Chunk} */ (chunk));
+      this.#wanted.resolve();
+      this.#wanted = null;
+    }
+    if (stream.receive.waiting > 0) return;
+    if (stream.receive.atEnd) {
+      const rest = this.#decoder?.decode() ?? '';
+      if (rest !== '') this.#reader.enqueue(/** @type {Chunk} */ (rest));
+      this.#reader.close();
+      this.#reader = null;
+      link.session.passEnd(stream, Timers.now());
+      link.kick();
+    } else if (stream.over) {
+      if (this.#well(stream.over)) this.#reader.close();
+      else this.#reader.error(this.#error());
+      this.#reader = null;
+    } else {
+      return;
+    }
+    this.#wanted?.resolve();
+    this.#wanted = null;
+  }
+
+  /** The stream is over. */
+  #finish() {
+    const over = this.#channel?.stream.over;
+    if (!over) return;
+    this.#stopListening();
+    this.#opened.reject(this.#error());
+    if (this.#well(over)) this.#closed.resolve();
+    else this.#closed.reject(this.#error());
+    this.#writer?.error(this.#error());
+    this.#writer = null;
+  }
+
+  /** There never was a stream. @param {PerigeeError} error */
+  #fail(error) {
+    this.#opened.reject(error);
+    this.#closed.reject(error);
+    this.#reader?.error(error);
+    this.#writer?.error(error);
+    this.#reader = null;
+    this.#writer = null;
+  }
+
+  /** @param {'aborted' | 'closed'} code */
+  #reset(code) {
+    if (this.#channel === null) return;
+    const { link, stream } = this.#channel;
+    link.session.reset(stream, code, '');
+    link.kick();
+  }
+
+  /** It ended as the application wanted. @param {NonNullable<import('./stream.js').Stream['over']>} over */
+  #well({ clean, code }) {
+    return clean || code === 'closed' || (this.#closing && code === 'aborted' && this.#channel?.stream.send.written === 0);
+  }
+
+  /** @type {PerigeeError | null} */
+  #failure = null;
+
+  /** What the application is told, the same at every place. */
+  #error() {
+    const over = this.#channel?.stream.over;
+    if (!over) return new PerigeeError('aborted');
+    this.#failure ??= this.#well(over)
+      ? new PerigeeError('aborted', 'the socket was closed', over.acked)
+      : new PerigeeError(errorCode(over.code), over.text, over.acked);
+    return this.#failure;
+  }
+}
+
+/**
+ * `new TCPSocket('irc', options)` for a backend by name, `new TCPSocket('irc.example.org', 6667, options)` for a host.
+ * @type {SocketConstructor & {
+ *   new (backend: string, options: TextOptions): Socket<string>,
+ *   new (backend: string, options?: BytesOptions): Socket<Uint8Array>,
+ *   new (host: string, port: number, options: TextOptions): Socket<string>,
+ *   new (host: string, port: number, options?: BytesOptions): Socket<Uint8Array>,
+ * }}
+ */
+export const TCPSocket = Socket;
+
+/**
+ * A promise to settle later; settling it again does nothing, and nobody has to listen when it is rejected.
+ * @template T
+ */
+class Deferred {
+  /** @type {(value: T) => void} */
+  resolve = () => {};
+  /** @type {(reason: Error) => void} */
+  reject = () => {};
+
+  constructor() {
+    /** @type {Promise<T>} */
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    this.promise.catch(() => {});
+  }
+}
+
+/** @param {string} host @param {number | undefined} port */
+function targetOf(host, port) {
+  if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536)) throw new TypeError(`${port} is not a port`);
+  const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+  const target = port === undefined ? host : `${bracketed}:${port}`;
+  const { length } = utf8(target);
+  if (host === '' || length > MAX_TARGET_BYTES) throw new TypeError('the name of the server is empty or too long');
+  return target;
+}
+
+/** @param {string} reached */
+function addressOf(reached) {
+  const match = /^(.*):(\d+)$/.exec(reached);
+  if (match === null) return { remoteAddress: reached, remotePort: undefined };
+  return { remoteAddress: (match[1] ?? '').replace(/^\[(.*)\]$/, '$1'), remotePort: Number(match[2]) };
+}
+
+/** @param {Gateway | string | URL | undefined} gateway */
+function gatewayOf(gateway) {
+  if (gateway instanceof Gateway) return gateway;
+  const key = String(gateway ?? '');
+  let made = shared.get(key);
+  if (made === undefined || made.state === 'closed') {
+    made = new Gateway(gateway);
+    shared.set(key, made);
+  }
+  return made;
+}
+
+/** @param {unknown} chunk */
+function bytesOf(chunk) {
+  if (typeof chunk === 'string') return utf8(chunk);
+  if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
+  if (ArrayBuffer.isView(chunk)) return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  throw new TypeError('a socket takes bytes or strings');
+}

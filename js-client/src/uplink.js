@@ -1,0 +1,120 @@
+/**
+ * The uplink of the transports that only bring frames down: POSTs, one in flight, each repeated after a failure.
+ * Knows when to send; what to send and what a failure means for it is the session's business.
+ *
+ * Invariants: at most one POST in flight; a POST that failed is followed by a pause.
+ */
+
+import { backoff } from './ladder.js';
+import { Timers } from './timers.js';
+import { endOf, exchange } from './transports/http.js';
+
+/** docs/protocol.md section 7: the longest request body. */
+const MAX_BODY_BYTES = 131_072;
+/** On a slow network long bodies may never arrive in time; no shorter than this they are cut. */
+const MIN_BODY_BYTES = 4096;
+/** So many failures in a row say that this way up is blocked. */
+const BLOCKED_AFTER = 4;
+
+/**
+ * @typedef {import('./session.js').Session} Session
+ * @typedef {import('./transports/transport.js').End} End
+ */
+
+export class Uplink {
+  #config;
+  #session;
+  #timers;
+  #onDone;
+  /** @type {AbortController | null} of the POST in flight */
+  #flight = null;
+  #bodyBytes = MAX_BODY_BYTES;
+  #failures = 0;
+  #stalls = 0;
+
+  /**
+   * @param {import('./options.js').Config} config
+   * @param {Session} session
+   * @param {Timers} timers where the pause is kept, as `up`
+   * @param {(failure: (End & { blocked: boolean }) | null) => void} onDone after each POST
+   */
+  constructor(config, session, timers, onDone) {
+    this.#config = config;
+    this.#session = session;
+    this.#timers = timers;
+    this.#onDone = onDone;
+  }
+
+  /** Sends what is due, unless a POST is in flight or a pause is due first. */
+  pump() {
+    if (this.#flight || this.#timers.has('up')) return;
+    const bytes = this.#session.pollTransmit(this.#bodyBytes, Timers.now());
+    if (bytes !== null) void this.#post(bytes, this.#session.uplink.epoch);
+  }
+
+  /** Gives the POST in flight up. */
+  abort() {
+    this.#timers.clear('up');
+    this.#flight?.abort();
+    this.#flight = null;
+  }
+
+  /**
+   * A last message for a session that ends or leaves. Whether it arrives changes nothing here, so its answer is not
+   * waited for; the gateway has its timeouts.
+   * @param {Uint8Array} bytes
+   */
+  sendLast(bytes) {
+    const { sid, token } = this.#session;
+    if (sid === null) return;
+    exchange(this.#config, `${sid}/up`, bytes, { token, keepalive: true }, () => {}).catch(() => {});
+  }
+
+  /** @param {Uint8Array} bytes @param {number} epoch */
+  async #post(bytes, epoch) {
+    const flight = new AbortController();
+    this.#flight = flight;
+    const { backoffMinMs: minMs, backoffMaxMs: maxMs, upTimeoutMs } = this.#config.timing;
+    let late = false;
+    const timeout = setTimeout(() => {
+      late = true;
+      flight.abort();
+    }, upTimeoutMs);
+    /** @type {import('./frame.js').Frame[]} */
+    const frames = [];
+    /** @type {End | null} */
+    let failure = null;
+    try {
+      const { sid, token } = this.#session;
+      const whole = await exchange(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
+      if (!whole) failure = { code: null, text: 'the reply was cut' };
+    } catch (error) {
+      failure = endOf(error);
+    }
+    clearTimeout(timeout);
+    if (this.#flight !== flight) return;
+    this.#flight = null;
+    if (failure === null) {
+      this.#failures = 0;
+      this.#bodyBytes = Math.min(MAX_BODY_BYTES, this.#bodyBytes * 2);
+      // A gateway that did not take everything will not do so the sooner for being asked at once.
+      const stalled = this.#session.upDone(frames, epoch, Timers.now());
+      this.#stalls = stalled ? this.#stalls + 1 : 0;
+      if (stalled) this.#pause(backoff(this.#stalls - 1, { minMs, maxMs }, Math.random()));
+      this.#onDone(null);
+      return;
+    }
+    if (late) this.#bodyBytes = Math.max(MIN_BODY_BYTES, Math.floor(this.#bodyBytes / 2));
+    this.#failures += 1;
+    this.#session.upFailed(epoch);
+    this.#pause(backoff(this.#failures - 1, { minMs, maxMs }, Math.random()));
+    const blocked = this.#failures >= BLOCKED_AFTER && epoch === this.#session.uplink.epoch;
+    if (blocked) this.#failures = 0;
+    this.#onDone({ ...failure, blocked });
+  }
+
+  /** @param {number} ms */
+  #pause(ms) {
+    this.#timers.set('up', Timers.now() + ms);
+  }
+}
