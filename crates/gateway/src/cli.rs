@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,6 +13,7 @@ use perigee_gateway::{
     Gateway,
     config::{Config, ConfigErrors, Log, LogFormat},
     demo::{self, Demo},
+    policy::{Origin, Request},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -53,6 +54,25 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Say whether a page may reach a target, and which rule decides.
+    ///
+    /// Asks the same function that the gateway asks; resolves no name and connects to nothing.
+    /// Exits 0 if the target is allowed and 1 if not.
+    Explain {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The page's origin, such as https://chat.example.org; leave it out for a program that
+        /// sends none.
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Option<String>,
+        /// The client's address.
+        #[arg(long, value_name = "ADDR", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
+        client: IpAddr,
+        /// A backend's name or host:port.
+        #[arg(value_name = "TARGET")]
+        target: String,
+    },
     /// Run a gateway with pages and servers of its own: an IRC server and an echo server.
     ///
     /// Nothing else needs to be installed. The pages show which transport is in use and let you
@@ -79,6 +99,12 @@ pub(crate) fn run() -> ExitCode {
             Err(errors) => refuse(&errors),
         },
         Command::Check { file } => check(&file),
+        Command::Explain {
+            config,
+            origin,
+            client,
+            target,
+        } => explain(&config, origin.as_deref(), client, &target),
         Command::Demo { listen, origin } => run_demo(listen, &origin),
     }
 }
@@ -131,6 +157,37 @@ fn check(file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(errors) => refuse(&errors),
+    }
+}
+
+fn explain(file: &Path, origin: Option<&str>, client: IpAddr, target: &str) -> ExitCode {
+    let policy = match Config::load(file) {
+        Ok(config) => config.policy,
+        Err(errors) => return refuse(&errors),
+    };
+    let origin: Option<Origin> = match origin.map(str::parse).transpose() {
+        Ok(origin) => origin,
+        Err(malformed) => {
+            complain(&format!("--origin: {malformed}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match policy.decide(&Request {
+        origin: origin.as_ref(),
+        client,
+        target,
+    }) {
+        Ok(permit) => {
+            say(&format!(
+                "allowed by rule \"{}\": connects to {}",
+                permit.rule, permit.backend.address
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(denial) => {
+            say(&format!("denied: {denial}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
