@@ -110,6 +110,8 @@ pub(crate) struct SessionTask {
     detached: Arc<DetachedSince>,
     detached_at: Option<Instant>,
     link_is_poll: bool,
+    /// The last transport was lost rather than ended: the next one is a resume.
+    was_cut: bool,
     /// When to stop waiting for the transport to take the last frames.
     give_up_at: Option<Instant>,
     transports: Transports,
@@ -144,6 +146,7 @@ impl SessionTask {
             detached,
             detached_at: Some(now),
             link_is_poll: false,
+            was_cut: false,
             give_up_at: None,
             transports: Transports::default(),
             buffered: 0,
