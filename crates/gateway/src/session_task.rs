@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     ops::{
-        access_log::{Client, StreamRecord, Transports},
+        access_log::{Client, StreamRecord},
         stats::Counted,
     },
     policy::Request,
@@ -114,7 +114,6 @@ pub(crate) struct SessionTask {
     was_cut: bool,
     /// When to stop waiting for the transport to take the last frames.
     give_up_at: Option<Instant>,
-    transports: Transports,
     /// What this session holds of the process-wide budget.
     buffered: u64,
 }
@@ -148,7 +147,6 @@ impl SessionTask {
             link_is_poll: false,
             was_cut: false,
             give_up_at: None,
-            transports: Transports::default(),
             buffered: 0,
         }
     }
@@ -237,8 +235,6 @@ impl SessionTask {
             frames,
             downlink,
         } = new;
-        let resumed =
-            !self.transports.is_empty() && self.detached_at.is_some() && !self.link_is_poll;
         match self.session.handle_hello(&hello, downlink.link(), now) {
             Attach::Stale => {
                 self.session.handle_message(&frames, now);
@@ -251,7 +247,7 @@ impl SessionTask {
                         .downlink
                         .finish(last, Code::Rotate, &self.shared.tasks);
                 }
-                self.transports.add(downlink.name());
+                let resumed = std::mem::take(&mut self.was_cut);
                 for entry in self.streams.values_mut() {
                     entry.record.transports.add(downlink.name());
                     entry.record.resumes += u32::from(resumed);
@@ -292,6 +288,7 @@ impl SessionTask {
                 Input::Gone => {
                     let n = attachment.n;
                     self.attachment = None;
+                    self.was_cut = true;
                     self.detach(n, now);
                 }
             }
@@ -355,6 +352,7 @@ impl SessionTask {
                     }
                 }
                 Event::Detached { n, why: _ } | Event::PeerDead { n } => {
+                    self.was_cut = true;
                     if let Some(attachment) =
                         self.attachment.take_if(|attachment| attachment.n == n)
                     {
@@ -461,7 +459,10 @@ impl SessionTask {
         match outcome {
             Outcome::Idle => return false,
             Outcome::Sent => return true,
-            Outcome::Over => self.attachment = None,
+            Outcome::Over => {
+                self.was_cut = !attachment.is_poll();
+                self.attachment = None;
+            }
             Outcome::Rotate(why) => {
                 if let Some(attachment) = self.attachment.take() {
                     attachment.end(&mut self.session, why, &self.shared.tasks, now);

@@ -37,10 +37,6 @@ pub(crate) struct StreamRecord {
 }
 
 impl Transports {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn add(&mut self, name: &'static str) {
         if !self.0.contains(&name) {
             self.0.push(name);
