@@ -8,18 +8,19 @@
  */
 
 import { breakPoint, formatOffset, hexRows, splitControls, textRows } from './bytes.js';
-import { h, keepAtEnd } from './dom.js';
+import { followEnd, h } from './dom.js';
 
 /** @typedef {'in' | 'out'} Direction */
 /** @typedef {{ element: HTMLElement, direction: Direction | null, offset: number, bytes: Uint8Array, stale: boolean }} Block  direction null: a remark */
 
-const BYTES_KEPT = 256 * 1024;
+const BYTES_KEPT = 64 * 1024;
 const BLOCKS_KEPT = 1500;
 /** An open block is redrawn as a whole when bytes join it, so it is closed at this size. */
 const BLOCK_BYTES = 2048;
 
 export class Terminal {
   #root;
+  #follow;
   /** @type {Block[]} */
   #blocks = [];
   #held = 0;
@@ -32,6 +33,7 @@ export class Terminal {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
+    this.#follow = followEnd(root);
     root.append(this.#earlier);
     let width = this.#width();
     new ResizeObserver(() => {
@@ -139,19 +141,18 @@ export class Terminal {
   }
 
   #draw() {
-    keepAtEnd(this.#root, () => {
-      const width = this.#width();
-      for (const block of this.#blocks) {
-        if (block.stale) {
-          const rows = this.#view === 'hex' ? hexRows(block.bytes, block.offset, width) : textRows(block.bytes, block.offset);
-          block.element.replaceChildren(...rows.map((row) => this.#row(row)));
-          block.stale = false;
-        }
-        if (!block.element.isConnected) this.#root.append(block.element);
+    const width = this.#width();
+    for (const block of this.#blocks) {
+      if (block.stale) {
+        const rows = this.#view === 'hex' ? hexRows(block.bytes, block.offset, width) : textRows(block.bytes, block.offset);
+        block.element.replaceChildren(...rows.map((row) => this.#row(row)));
+        block.stale = false;
       }
-      this.#earlier.hidden = this.#dropped === 0;
-      this.#earlier.textContent = `${this.#dropped.toLocaleString('en')} earlier bytes are no longer shown`;
-    });
+      if (!block.element.isConnected) this.#root.append(block.element);
+    }
+    this.#earlier.hidden = this.#dropped === 0;
+    this.#earlier.textContent = `${this.#dropped.toLocaleString('en')} earlier bytes are no longer shown`;
+    this.#follow();
   }
 
   /** @param {import('./bytes.js').Row} row */
