@@ -33,6 +33,9 @@ const composer = byId('composer', HTMLFormElement);
 const input = byId('input', HTMLInputElement);
 const ownNick = byId('own-nick', HTMLElement);
 const ended = byId('ended', HTMLElement);
+const connectButton = byId('connect', HTMLButtonElement);
+const reconnectButton = byId('reconnect', HTMLButtonElement);
+const sendButton = byId('send', HTMLButtonElement);
 const membersToggle = byId('members-toggle', HTMLButtonElement);
 
 const view = new ChatView(
@@ -71,23 +74,31 @@ let undelivered = [];
 /** Bytes written to the current socket. */
 let written = 0;
 
-/** @param {'setup' | 'connecting' | 'chat' | 'ended'} phase */
+/** Gives up the attempt to connect. */
+let stop = new AbortController();
+
+/** @param {'setup' | 'connecting' | 'chat' | 'ended' | 'reconnecting'} phase */
 function enter(phase) {
   main.dataset.phase = phase;
-  for (const element of form.elements) if (element instanceof HTMLInputElement || element instanceof HTMLButtonElement) element.disabled = phase === 'connecting';
-  ended.hidden = phase !== 'ended';
-  input.disabled = phase !== 'chat';
-  byId('send', HTMLButtonElement).disabled = phase !== 'chat';
+  nickField.disabled = channelField.disabled = backendField.disabled = phase === 'connecting';
+  setText(connectButton, phase === 'connecting' ? 'Connecting… Cancel' : 'Connect');
+  setText(reconnectButton, phase === 'reconnecting' ? 'Connecting… Cancel' : 'Reconnect');
+  ended.hidden = phase !== 'ended' && phase !== 'reconnecting';
+  input.disabled = sendButton.disabled = phase !== 'chat';
 }
 
+/** Connects from the form, or again after an end; failures are told where the person is. */
 async function connect() {
+  const again = main.dataset.phase === 'ended';
   const target = backendField.value.trim();
   const parsed = parseTarget(target);
-  if ('problem' in parsed) return refuse(parsed.problem, '');
-  if (!form.reportValidity()) return;
-  enter('connecting');
+  if ('problem' in parsed) return refuse(again, parsed.problem, '');
+  if (!again && !form.reportValidity()) return;
   problem.hidden = true;
-  const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway }) : new TCPSocket(parsed.host, parsed.port, { gateway });
+  enter(again ? 'reconnecting' : 'connecting');
+  stop = new AbortController();
+  const { signal } = stop;
+  const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway, signal }) : new TCPSocket(parsed.host, parsed.port, { gateway, signal });
   // The end is told by the loop below; a rejection nobody waits for would reach the console.
   socket.closed.catch(() => {});
   try {
@@ -95,17 +106,21 @@ async function connect() {
     await converse(target, socket, readable, writable);
   } catch (error) {
     const { title, advice } = explain(codeOf(error), { target, gateway: gateway.url });
-    refuse(title, advice);
+    if (!signal.aborted) refuse(again, title, advice);
+    // "Change settings" gives up too, and is in the form by now.
+    else if (main.dataset.phase === 'reconnecting') enter('ended');
+    else enter('setup');
   }
 }
 
-/** @param {string} title @param {string} advice */
-function refuse(title, advice) {
-  enter('setup');
-  setText(byId('setup-problem-title', HTMLElement), title);
-  setText(byId('setup-problem-advice', HTMLElement), advice);
-  problem.hidden = false;
-  byId('connect', HTMLButtonElement).focus();
+/** @param {boolean} again @param {string} title @param {string} advice */
+function refuse(again, title, advice) {
+  const part = again ? 'ended' : 'setup-problem';
+  setText(byId(`${part}-title`, HTMLElement), title);
+  setText(byId(`${part}-advice`, HTMLElement), advice);
+  problem.hidden = again;
+  enter(again ? 'ended' : 'setup');
+  (again ? reconnectButton : connectButton).focus();
 }
 
 /**
@@ -176,7 +191,7 @@ function finish(now, code) {
   ended.classList.toggle('is-clean', code === 'closed');
   enter('ended');
   view.toEnd();
-  byId('reconnect', HTMLButtonElement).focus();
+  reconnectButton.focus();
 }
 
 /** @param {IrcClient} irc @param {import('./irc-client.js').Notice} notice */
@@ -398,10 +413,15 @@ function start() {
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  start();
+  if (main.dataset.phase === 'connecting') stop.abort();
+  else start();
 });
-byId('reconnect', HTMLButtonElement).addEventListener('click', () => void connect());
+reconnectButton.addEventListener('click', () => {
+  if (main.dataset.phase === 'reconnecting') stop.abort();
+  else void connect();
+});
 byId('change', HTMLButtonElement).addEventListener('click', () => {
+  stop.abort();
   enter('setup');
   nickField.focus();
 });

@@ -204,9 +204,9 @@ export class IrcClient {
     return [...this.channels.values()].filter((channel) => channel.members.has(this.fold(nick)));
   }
 
-  /** @returns {{ modes: string, signs: string }} PREFIX, e.g. `(ov)@+` */
+  /** @returns {{ modes: string, signs: string }} PREFIX, e.g. `(ov)@+`; a server without ranks sends an empty one */
   #prefixes() {
-    const [, modes = 'ov', signs = '@+'] = /^\((\w*)\)(.*)$/.exec(this.#support.get('PREFIX') ?? '') ?? [];
+    const [, modes = '', signs = ''] = /^\((\w*)\)(.*)$/.exec(this.#support.get('PREFIX') ?? '(ov)@+') ?? [];
     return { modes, signs };
   }
 

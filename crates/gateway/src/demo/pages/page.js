@@ -26,14 +26,24 @@ export function transportName(name) {
   return name === null ? 'none' : (/** @type {Record<string, string>} */ (TRANSPORTS)[name] ?? name);
 }
 
+/** What is wrong with the address of this page; '' if nothing is. */
+export const queryProblem = problemOf(query.get('gateway'));
+
 /** The page's gateway; its session ends with the page. */
 export function openGateway() {
-  const gateway = new Gateway(query.get('gateway') ?? location.origin, { transport: chosenTransport() });
+  const url = queryProblem === '' ? query.get('gateway') : null;
+  const gateway = new Gateway(url ?? location.origin, { transport: chosenTransport() });
   addEventListener('pagehide', (event) => {
     // A page that may come back (it is only put to sleep) keeps its session and resumes.
     if (!event.persisted) gateway.close();
   });
   return gateway;
+}
+
+/** @param {string | null} url of a gateway, as the address of this page has it */
+function problemOf(url) {
+  if (url === null || (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol))) return '';
+  return `“${url}” is no http:// or https:// address; using the gateway this page came from.`;
 }
 
 /**

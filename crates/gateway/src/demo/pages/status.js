@@ -7,7 +7,7 @@
  */
 
 import { formatBytes, formatDuration, formatTime, h, onAltKey, setText } from './dom.js';
-import { TRANSPORTS, chosenTransport, transportName } from './page.js';
+import { TRANSPORTS, chosenTransport, queryProblem, transportName } from './page.js';
 import { Timeline } from './timeline.js';
 
 /** @typedef {import('./page.js').Choice} Choice */
@@ -140,6 +140,7 @@ export function showLink(root, gateway) {
     render();
   });
 
+  setText(note, queryProblem);
   let before = gateway.stats;
   setInterval(() => {
     const { stats } = gateway;

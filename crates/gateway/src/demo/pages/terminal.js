@@ -54,6 +54,14 @@ export class Terminal {
    * @param {Uint8Array} bytes
    */
   add(direction, offset, bytes) {
+    // In pieces, so that a big chunk is trimmed like many small ones, and none of its buffer is kept.
+    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) this.#join(direction, offset + at, bytes.slice(at, at + BLOCK_BYTES));
+    this.#trim();
+    this.#schedule();
+  }
+
+  /** @param {Direction} direction @param {number} offset @param {Uint8Array} bytes */
+  #join(direction, offset, bytes) {
     const last = this.#blocks.at(-1);
     if (last && last.direction === direction && last.offset + last.bytes.length === offset && last.bytes.length < BLOCK_BYTES) {
       const joined = new Uint8Array(last.bytes.length + bytes.length);
@@ -66,8 +74,6 @@ export class Terminal {
       this.#push(direction, offset, bytes);
     }
     this.#close();
-    this.#trim();
-    this.#schedule();
   }
 
   /**
