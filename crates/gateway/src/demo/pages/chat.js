@@ -6,14 +6,13 @@
  * and `connect`, which connects at once.
  */
 
-import { TCPSocket } from '/perigee.js';
 import { ChatView } from './chat-view.js';
 import { HELP, interpret } from './commands.js';
 import { byId, onAltKey, setText } from './dom.js';
 import { codeOf, explain } from './errors.js';
 import { IrcClient, entry } from './irc-client.js';
 import { LineDecoder } from './irc.js';
-import { openGateway, parseTarget, query } from './page.js';
+import { openGateway, openSocket, parseTarget, query } from './page.js';
 import { showLink } from './status.js';
 
 /** How often marks of delivery are looked at; the gateway acks within 100 ms. */
@@ -59,7 +58,7 @@ const view = new ChatView(
  * @typedef {object} Connection
  * @property {string} target
  * @property {IrcClient} irc
- * @property {TCPSocket} socket
+ * @property {import('/perigee.js').TCPSocket<Uint8Array>} socket
  * @property {boolean} quitting  we asked for the end
  */
 
@@ -98,9 +97,7 @@ async function connect() {
   enter(again ? 'reconnecting' : 'connecting');
   stop = new AbortController();
   const { signal } = stop;
-  const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway, signal }) : new TCPSocket(parsed.host, parsed.port, { gateway, signal });
-  // The end is told by the loop below; a rejection nobody waits for would reach the console.
-  socket.closed.catch(() => {});
+  const socket = openSocket(gateway, parsed, signal);
   try {
     const { readable, writable } = await socket.opened;
     await converse(target, socket, readable, writable);
@@ -126,7 +123,7 @@ function refuse(again, title, advice) {
 /**
  * Speaks IRC until the connection ends.
  * @param {string} target
- * @param {TCPSocket} socket
+ * @param {import('/perigee.js').TCPSocket<Uint8Array>} socket
  * @param {ReadableStream<Uint8Array>} readable
  * @param {WritableStream<Uint8Array | ArrayBuffer | string>} writable
  */
@@ -207,7 +204,7 @@ function hear(irc, notice) {
       return;
     case 'entry': {
       const { buffer: name, entry: heard } = notice;
-      view.append(view.open(irc.fold(name), name, irc.isChannel(name)), heard);
+      view.append(name === null ? view.active : view.open(irc.fold(name), name, irc.isChannel(name)), heard);
       return;
     }
     case 'channel': {
@@ -252,6 +249,10 @@ function submit(text) {
       attempt(() => irc.send([action.line]));
       return;
     case 'say':
+      if (buffer.left && action.target === buffer.name) {
+        view.append(buffer, entry('error', '', `You are not in ${buffer.name}, so nobody would read that. Join it with /join ${buffer.name}`));
+        return;
+      }
       attempt(() => say(action.target, action.text, action.as));
       return;
     case 'query':

@@ -6,12 +6,16 @@
  * and those a page names itself.
  */
 
-import { Gateway } from '/perigee.js';
+import { Gateway, TCPSocket } from '/perigee.js';
 
+/** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */
 /** @typedef {'auto' | 'websocket' | 'stream' | 'poll'} Choice */
 
 /** Every transport that can be forced, with the name people read. */
 export const TRANSPORTS = /** @type {const} */ ({ websocket: 'WebSocket', stream: 'HTTP stream', poll: 'Long-poll' });
+
+/** Longest host name there can be (RFC 1035 §2.3.4); the protocol carries no longer target either. */
+const MAX_TARGET = 253;
 
 export const query = new URLSearchParams(location.search);
 
@@ -49,10 +53,11 @@ function problemOf(url) {
 /**
  * `echo` is a backend's name, `host:6667` and `[::1]:6667` are host and port.
  * @param {string} text
- * @returns {{ name: string } | { host: string, port: number } | { problem: string }}
+ * @returns {Target | { problem: string }}
  */
 export function parseTarget(text) {
   const target = text.trim();
+  if (target.length > MAX_TARGET) return { problem: `A name of more than ${MAX_TARGET} characters is none.` };
   const [, bracketed, plain, digits] = /^(?:\[([\da-f:.]+)\]|([^\s:[\]]+)):(\d+)$/i.exec(target) ?? [];
   const host = bracketed ?? plain;
   if (host !== undefined) {
@@ -63,4 +68,20 @@ export function parseTarget(text) {
   if (target === '') return { problem: 'Write a backend’s name, for example echo, or host:port.' };
   if (/^[\w.-]+$/.test(target)) return { name: target };
   return { problem: `“${target}” is neither a backend’s name nor host:port.` };
+}
+
+/**
+ * @param {Gateway} gateway
+ * @param {Target} target
+ * @param {AbortSignal} signal
+ * @returns {TCPSocket<Uint8Array>}
+ */
+export function openSocket(gateway, target, signal) {
+  const options = { gateway, signal };
+  const socket = 'name' in target ? new TCPSocket(target.name, options) : new TCPSocket(target.host, target.port, options);
+  // Every page reads to the end and meets an error there; a second rejection that nobody waits for
+  // would only reach the browser's console.
+  socket.closed.catch(() => {});
+  // By way of unknown, because tsc leaves the chunk type of overloaded constructors in JS open.
+  return /** @type {TCPSocket<Uint8Array>} */ (/** @type {unknown} */ (socket));
 }

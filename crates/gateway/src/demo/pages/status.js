@@ -122,13 +122,13 @@ export function showLink(root, gateway) {
     log('good', text);
     setText(note, `${text}. Nothing was lost.`);
     clearTimeout(flash);
+    cutByHand = false;
     root.classList.remove('is-cut');
     root.classList.add('is-resumed');
     flash = setTimeout(() => root.classList.remove('is-resumed'), 1500);
     render();
   });
   gateway.on('transport', ({ from, to, reason }) => {
-    if (to === null) return;
     log('plain', `${from === null ? 'Attached over' : `${transportName(from)} →`} ${transportName(to)}${reason ? ` (${reason})` : ''}`);
     render();
   });
