@@ -118,7 +118,10 @@ test('messages reach the buffer they belong to, and mentions are seen', () => {
     [':ann!u@h PRIVMSG #c :\x01ACTION waves\x01', '#c', 'action', false],
     [':ann!u@h PRIVMSG me :\x01VERSION\x01', '', 'info', false],
     [':irc.server NOTICE me :welcome', '', 'notice', false],
-    [':s 404 me #c :Cannot send', '#c', 'error', false],
+    [':s 404 me #c :Cannot send', null, 'error', false],
+    [':s 311 me bob u h * :Bob', null, 'info', false],
+    [':s 372 me :- message of the day', '', 'info', false],
+    [':s 366 me #c :End of /NAMES', '#c', 'info', false],
   ];
   for (const [line, buffer, kind, mention] of cases) {
     notices.length = 0;

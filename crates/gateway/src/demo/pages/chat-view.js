@@ -7,7 +7,7 @@
  * received text becomes text nodes only.
  */
 
-import { formatTime, h, keepAtEnd, setText } from './dom.js';
+import { followEnd, formatTime, h, setText } from './dom.js';
 
 /** @typedef {import('./irc-client.js').Entry} Entry */
 
@@ -23,6 +23,7 @@ const NICK_COLORS = 8;
  * @property {boolean} isChannel
  * @property {boolean} isServer
  * @property {HTMLElement} log
+ * @property {() => void} follow  scrolls to the end, if that is where its reader is
  * @property {HTMLButtonElement} tab
  * @property {number} unread
  * @property {boolean} mention
@@ -145,10 +146,9 @@ export class ChatView {
    */
   append(buffer, entry) {
     const line = renderLine(entry);
-    keepAtEnd(buffer.log, () => {
-      buffer.log.append(line);
-      while (buffer.log.childElementCount > LINES_KEPT) buffer.log.firstElementChild?.remove();
-    });
+    buffer.log.append(line);
+    while (buffer.log.childElementCount > LINES_KEPT) buffer.log.firstElementChild?.remove();
+    buffer.follow();
     const spoken = entry.kind === 'message' || entry.kind === 'action' || entry.kind === 'notice';
     if (buffer !== this.#active && spoken && !entry.own) {
       buffer.unread += 1;
@@ -187,9 +187,9 @@ export class ChatView {
    */
   #make(key, name, isChannel, isServer) {
     const log = h('div', { class: 'log', role: 'log', 'aria-live': 'polite', 'aria-label': name, tabindex: '0', 'data-testid': 'log', 'data-buffer': name, hidden: true });
-    const tab = h('button', { type: 'button', role: 'tab', class: 'tab', 'aria-controls': this.#parts.logs.id, 'data-testid': 'buffer', 'data-buffer': name });
+    const tab = h('button', { type: 'button', role: 'tab', class: 'tab', tabindex: -1, 'aria-controls': this.#parts.logs.id, 'data-testid': 'buffer', 'data-buffer': name });
     /** @type {Buffer} */
-    const buffer = { key, name, isChannel, isServer, log, tab, unread: 0, mention: false, topic: '', members: [], left: false };
+    const buffer = { key, name, isChannel, isServer, log, follow: followEnd(log), tab, unread: 0, mention: false, topic: '', members: [], left: false };
     tab.addEventListener('click', () => this.activate(buffer));
     this.#buffers.set(key, buffer);
     this.#parts.tabs.append(tab);

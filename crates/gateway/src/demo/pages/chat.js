@@ -6,14 +6,13 @@
  * and `connect`, which connects at once.
  */
 
-import { TCPSocket } from '/perigee.js';
 import { ChatView } from './chat-view.js';
 import { HELP, interpret } from './commands.js';
 import { byId, onAltKey, setText } from './dom.js';
 import { codeOf, explain } from './errors.js';
 import { IrcClient, entry } from './irc-client.js';
 import { LineDecoder } from './irc.js';
-import { openGateway, parseTarget, query } from './page.js';
+import { openGateway, openSocket, parseTarget, query } from './page.js';
 import { showLink } from './status.js';
 
 /** How often marks of delivery are looked at; the gateway acks within 100 ms. */
@@ -33,6 +32,9 @@ const composer = byId('composer', HTMLFormElement);
 const input = byId('input', HTMLInputElement);
 const ownNick = byId('own-nick', HTMLElement);
 const ended = byId('ended', HTMLElement);
+const connectButton = byId('connect', HTMLButtonElement);
+const reconnectButton = byId('reconnect', HTMLButtonElement);
+const sendButton = byId('send', HTMLButtonElement);
 const membersToggle = byId('members-toggle', HTMLButtonElement);
 
 const view = new ChatView(
@@ -56,7 +58,7 @@ const view = new ChatView(
  * @typedef {object} Connection
  * @property {string} target
  * @property {IrcClient} irc
- * @property {TCPSocket} socket
+ * @property {import('/perigee.js').TCPSocket<Uint8Array>} socket
  * @property {boolean} quitting  we asked for the end
  */
 
@@ -71,47 +73,57 @@ let undelivered = [];
 /** Bytes written to the current socket. */
 let written = 0;
 
-/** @param {'setup' | 'connecting' | 'chat' | 'ended'} phase */
+/** Gives up the attempt to connect. */
+let stop = new AbortController();
+
+/** @param {'setup' | 'connecting' | 'chat' | 'ended' | 'reconnecting'} phase */
 function enter(phase) {
   main.dataset.phase = phase;
-  for (const element of form.elements) if (element instanceof HTMLInputElement || element instanceof HTMLButtonElement) element.disabled = phase === 'connecting';
-  ended.hidden = phase !== 'ended';
-  input.disabled = phase !== 'chat';
-  byId('send', HTMLButtonElement).disabled = phase !== 'chat';
+  nickField.disabled = channelField.disabled = backendField.disabled = phase === 'connecting';
+  setText(connectButton, phase === 'connecting' ? 'Connecting… Cancel' : 'Connect');
+  setText(reconnectButton, phase === 'reconnecting' ? 'Connecting… Cancel' : 'Reconnect');
+  ended.hidden = phase !== 'ended' && phase !== 'reconnecting';
+  input.disabled = sendButton.disabled = phase !== 'chat';
 }
 
+/** Connects from the form, or again after an end; failures are told where the person is. */
 async function connect() {
+  const again = main.dataset.phase === 'ended';
   const target = backendField.value.trim();
   const parsed = parseTarget(target);
-  if ('problem' in parsed) return refuse(parsed.problem, '');
-  if (!form.reportValidity()) return;
-  enter('connecting');
+  if ('problem' in parsed) return refuse(again, parsed.problem, '');
+  if (!again && !form.reportValidity()) return;
   problem.hidden = true;
-  const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway }) : new TCPSocket(parsed.host, parsed.port, { gateway });
-  // The end is told by the loop below; a rejection nobody waits for would reach the console.
-  socket.closed.catch(() => {});
+  enter(again ? 'reconnecting' : 'connecting');
+  stop = new AbortController();
+  const { signal } = stop;
+  const socket = openSocket(gateway, parsed, signal);
   try {
     const { readable, writable } = await socket.opened;
     await converse(target, socket, readable, writable);
   } catch (error) {
     const { title, advice } = explain(codeOf(error), { target, gateway: gateway.url });
-    refuse(title, advice);
+    if (!signal.aborted) refuse(again, title, advice);
+    // "Change settings" gives up too, and is in the form by now.
+    else if (main.dataset.phase === 'reconnecting') enter('ended');
+    else enter('setup');
   }
 }
 
-/** @param {string} title @param {string} advice */
-function refuse(title, advice) {
-  enter('setup');
-  setText(byId('setup-problem-title', HTMLElement), title);
-  setText(byId('setup-problem-advice', HTMLElement), advice);
-  problem.hidden = false;
-  byId('connect', HTMLButtonElement).focus();
+/** @param {boolean} again @param {string} title @param {string} advice */
+function refuse(again, title, advice) {
+  const part = again ? 'ended' : 'setup-problem';
+  setText(byId(`${part}-title`, HTMLElement), title);
+  setText(byId(`${part}-advice`, HTMLElement), advice);
+  problem.hidden = again;
+  enter(again ? 'ended' : 'setup');
+  (again ? reconnectButton : connectButton).focus();
 }
 
 /**
  * Speaks IRC until the connection ends.
  * @param {string} target
- * @param {TCPSocket} socket
+ * @param {import('/perigee.js').TCPSocket<Uint8Array>} socket
  * @param {ReadableStream<Uint8Array>} readable
  * @param {WritableStream<Uint8Array | ArrayBuffer | string>} writable
  */
@@ -176,7 +188,7 @@ function finish(now, code) {
   ended.classList.toggle('is-clean', code === 'closed');
   enter('ended');
   view.toEnd();
-  byId('reconnect', HTMLButtonElement).focus();
+  reconnectButton.focus();
 }
 
 /** @param {IrcClient} irc @param {import('./irc-client.js').Notice} notice */
@@ -192,7 +204,7 @@ function hear(irc, notice) {
       return;
     case 'entry': {
       const { buffer: name, entry: heard } = notice;
-      view.append(view.open(irc.fold(name), name, irc.isChannel(name)), heard);
+      view.append(name === null ? view.active : view.open(irc.fold(name), name, irc.isChannel(name)), heard);
       return;
     }
     case 'channel': {
@@ -237,6 +249,10 @@ function submit(text) {
       attempt(() => irc.send([action.line]));
       return;
     case 'say':
+      if (buffer.left && action.target === buffer.name) {
+        view.append(buffer, entry('error', '', `You are not in ${buffer.name}, so nobody would read that. Join it with /join ${buffer.name}`));
+        return;
+      }
       attempt(() => say(action.target, action.text, action.as));
       return;
     case 'query':
@@ -398,10 +414,15 @@ function start() {
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  start();
+  if (main.dataset.phase === 'connecting') stop.abort();
+  else start();
 });
-byId('reconnect', HTMLButtonElement).addEventListener('click', () => void connect());
+reconnectButton.addEventListener('click', () => {
+  if (main.dataset.phase === 'reconnecting') stop.abort();
+  else void connect();
+});
 byId('change', HTMLButtonElement).addEventListener('click', () => {
+  stop.abort();
   enter('setup');
   nickField.focus();
 });

@@ -6,10 +6,9 @@
  * connects at once, and `mib`, the size of the transfer test.
  */
 
-import { TCPSocket } from '/perigee.js';
 import { byId, formatBytes, setText } from './dom.js';
 import { codeOf, explain } from './errors.js';
-import { openGateway, parseTarget, query } from './page.js';
+import { openGateway, openSocket, parseTarget, query } from './page.js';
 import { showLink } from './status.js';
 import { Terminal } from './terminal.js';
 import { showTransfer } from './transfer-view.js';
@@ -36,7 +35,7 @@ const terminal = new Terminal(byId('screen', HTMLElement));
 /**
  * @typedef {object} Connection
  * @property {string} target
- * @property {TCPSocket} socket
+ * @property {import('/perigee.js').TCPSocket<Uint8Array>} socket
  * @property {AbortController} stop
  * @property {WritableStreamDefaultWriter<Uint8Array> | null} writer  null before it opened and after our end was sent
  * @property {number} sent      bytes written, so the offset of the next
@@ -83,9 +82,7 @@ async function connect() {
   }
   const stop = new AbortController();
   const { signal } = stop;
-  const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway, signal }) : new TCPSocket(parsed.host, parsed.port, { gateway, signal });
-  // Its end is told below; a rejection nobody waits for would reach the console.
-  socket.closed.catch(() => {});
+  const socket = openSocket(gateway, parsed, signal);
   /** @type {Connection} */
   const now = { target: asked, socket, stop, writer: null, sent: 0, received: 0 };
   connection = now;

@@ -79,12 +79,19 @@ export function onAltKey(code, handler) {
 }
 
 /**
- * Keeps a scrolled log at its end while its reader is there, and leaves it alone otherwise.
+ * Keeps a scrolled log at its end while its reader is there, whatever is added to it or changes its
+ * size, and leaves it alone while somebody reads further up.
  * @param {Element} log
- * @param {() => void} change
+ * @returns {() => void} to be called after lines were added
  */
-export function keepAtEnd(log, change) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
-  change();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+export function followEnd(log) {
+  let atEnd = true;
+  const follow = () => {
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  };
+  log.addEventListener('scroll', () => {
+    atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+  });
+  new ResizeObserver(follow).observe(log);
+  return follow;
 }

@@ -22,14 +22,16 @@ import { SEND_LINE_BYTES, fold, format, parse, splitText, stripFormatting } from
  * @property {string} name
  * @property {string} topic
  * @property {boolean} joined
+ * @property {boolean} named  the first list of members is complete
  * @property {Map<string, { nick: string, prefix: string }>} members by folded nick
  *
  * @typedef {{ type: 'registered', nick: string }
  *   | { type: 'nick', nick: string }
- *   | { type: 'entry', buffer: string, entry: Entry }
+ *   | { type: 'entry', buffer: string | null, entry: Entry }
  *   | { type: 'channel', channel: Channel, change: 'joined' | 'left' | 'members' | 'topic' }
  *   | { type: 'renamed', from: string, to: string }} Notice
- *   `buffer` is a channel or nick, '' for the server itself; `renamed` is about a person
+ *   `buffer` is a channel or nick, '' for the server itself, null for wherever the person is who asked;
+ *   `renamed` is about a person
  */
 
 /** Nicks that were taken are varied this many times before a person is asked. */
@@ -40,7 +42,10 @@ const MAX_CHANNELS = 64;
 const MAX_MEMBERS = 20000;
 
 /** Replies that say nothing a reader of this page needs. */
-const SILENT = new Set(['004', '333', '366', '376', 'CAP', 'PONG', '329']);
+const SILENT = new Set(['004', '333', '376', 'CAP', 'PONG', '329']);
+
+/** The message of the day, or that there is none. */
+const MOTD = new Set(['372', '375', '422']);
 
 export class IrcClient {
   #send;
@@ -140,6 +145,7 @@ export class IrcClient {
       case 'TOPIC':
       case '332': return this.#topic(m);
       case '353': return this.#names(m);
+      case '366': return this.#namesEnd(m);
       case 'MODE': return this.#mode(m);
       case 'PRIVMSG':
       case 'NOTICE': return this.#said(m);
@@ -150,18 +156,19 @@ export class IrcClient {
   /** @type {(m: import('./irc.js').Message) => void} */
   #other(m) {
     if (SILENT.has(m.command)) return;
-    const numeric = /^\d{3}$/.test(m.command);
+    if (!/^\d{3}$/.test(m.command)) {
+      this.#tell('', m, 'info', '', [m.command, ...m.params].join(' '));
+      return;
+    }
     // CAP is asked of every server; that an old one does not know it is no news.
-    if (numeric && m.params[1] === 'CAP') return;
-    const params = numeric ? m.params.slice(1) : m.params;
-    const about = numeric ? (params.find((p) => this.channels.has(this.fold(p))) ?? '') : '';
-    const shown = about && params.length > 1 ? params.filter((p) => p !== about) : params;
-    const text = numeric ? shown.join(' ') : [m.command, ...shown].join(' ');
-    this.#tell(about, m, numeric && m.command >= '400' ? 'error' : 'info', '', text);
+    if (m.params[1] === 'CAP') return;
+    // The greeting is the server's own talk; other numerics answer what a person just typed.
+    const greeting = m.command < '300' || MOTD.has(m.command);
+    this.#tell(greeting ? '' : null, m, m.command >= '400' && !greeting ? 'error' : 'info', '', m.params.slice(1).join(' '));
   }
 
   /**
-   * @param {string} buffer
+   * @param {string | null} buffer
    * @param {import('./irc.js').Message | null} message what it is about; gives the time, if it carries one
    * @param {EntryKind} kind
    * @param {string} nick
@@ -204,9 +211,9 @@ export class IrcClient {
     return [...this.channels.values()].filter((channel) => channel.members.has(this.fold(nick)));
   }
 
-  /** @returns {{ modes: string, signs: string }} PREFIX, e.g. `(ov)@+` */
+  /** @returns {{ modes: string, signs: string }} PREFIX, e.g. `(ov)@+`; a server without ranks sends an empty one */
   #prefixes() {
-    const [, modes = 'ov', signs = '@+'] = /^\((\w*)\)(.*)$/.exec(this.#support.get('PREFIX') ?? '') ?? [];
+    const [, modes = '', signs = ''] = /^\((\w*)\)(.*)$/.exec(this.#support.get('PREFIX') ?? '(ov)@+') ?? [];
     return { modes, signs };
   }
 
@@ -258,7 +265,7 @@ export class IrcClient {
         if (this.channels.size >= MAX_CHANNELS) continue;
         this.#source = m.source;
         /** @type {Channel} */
-        const channel = { name, topic: '', joined: true, members: new Map() };
+        const channel = { name, topic: '', joined: true, named: false, members: new Map() };
         this.channels.set(this.fold(name), channel);
         this.#addMember(channel, m.nick);
         this.#notify({ type: 'channel', channel, change: 'joined' });
@@ -346,6 +353,14 @@ export class IrcClient {
     }
     for (const raw of (m.params[3] ?? '').split(' ')) this.#addMember(channel, raw);
     this.#notify({ type: 'channel', channel, change: 'members' });
+  }
+
+  /** @type {(m: import('./irc.js').Message) => void} */
+  #namesEnd(m) {
+    const channel = this.#channel(m.params[1] ?? '');
+    // The first list comes with the join, and is shown beside the channel; a later one was asked for.
+    if (channel?.named) this.#tell(channel.name, m, 'info', '', `Here: ${[...channel.members.values()].map((member) => member.prefix + member.nick).join(', ')}`);
+    if (channel) channel.named = true;
   }
 
   /** @type {(m: import('./irc.js').Message) => void} */

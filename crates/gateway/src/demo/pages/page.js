@@ -6,12 +6,16 @@
  * and those a page names itself.
  */
 
-import { Gateway } from '/perigee.js';
+import { Gateway, TCPSocket } from '/perigee.js';
 
+/** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */
 /** @typedef {'auto' | 'websocket' | 'stream' | 'poll'} Choice */
 
 /** Every transport that can be forced, with the name people read. */
 export const TRANSPORTS = /** @type {const} */ ({ websocket: 'WebSocket', stream: 'HTTP stream', poll: 'Long-poll' });
+
+/** Longest host name there can be (RFC 1035 §2.3.4); the protocol carries no longer target either. */
+const MAX_TARGET = 253;
 
 export const query = new URLSearchParams(location.search);
 
@@ -26,9 +30,13 @@ export function transportName(name) {
   return name === null ? 'none' : (/** @type {Record<string, string>} */ (TRANSPORTS)[name] ?? name);
 }
 
+/** What is wrong with the address of this page; '' if nothing is. */
+export const queryProblem = problemOf(query.get('gateway'));
+
 /** The page's gateway; its session ends with the page. */
 export function openGateway() {
-  const gateway = new Gateway(query.get('gateway') ?? location.origin, { transport: chosenTransport() });
+  const url = queryProblem === '' ? query.get('gateway') : null;
+  const gateway = new Gateway(url ?? location.origin, { transport: chosenTransport() });
   addEventListener('pagehide', (event) => {
     // A page that may come back (it is only put to sleep) keeps its session and resumes.
     if (!event.persisted) gateway.close();
@@ -36,13 +44,20 @@ export function openGateway() {
   return gateway;
 }
 
+/** @param {string | null} url of a gateway, as the address of this page has it */
+function problemOf(url) {
+  if (url === null || (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol))) return '';
+  return `“${url}” is no http:// or https:// address; using the gateway this page came from.`;
+}
+
 /**
  * `echo` is a backend's name, `host:6667` and `[::1]:6667` are host and port.
  * @param {string} text
- * @returns {{ name: string } | { host: string, port: number } | { problem: string }}
+ * @returns {Target | { problem: string }}
  */
 export function parseTarget(text) {
   const target = text.trim();
+  if (target.length > MAX_TARGET) return { problem: `A name of more than ${MAX_TARGET} characters is none.` };
   const [, bracketed, plain, digits] = /^(?:\[([\da-f:.]+)\]|([^\s:[\]]+)):(\d+)$/i.exec(target) ?? [];
   const host = bracketed ?? plain;
   if (host !== undefined) {
@@ -53,4 +68,20 @@ export function parseTarget(text) {
   if (target === '') return { problem: 'Write a backend’s name, for example echo, or host:port.' };
   if (/^[\w.-]+$/.test(target)) return { name: target };
   return { problem: `“${target}” is neither a backend’s name nor host:port.` };
+}
+
+/**
+ * @param {Gateway} gateway
+ * @param {Target} target
+ * @param {AbortSignal} signal
+ * @returns {TCPSocket<Uint8Array>}
+ */
+export function openSocket(gateway, target, signal) {
+  const options = { gateway, signal };
+  const socket = 'name' in target ? new TCPSocket(target.name, options) : new TCPSocket(target.host, target.port, options);
+  // Every page reads to the end and meets an error there; a second rejection that nobody waits for
+  // would only reach the browser's console.
+  socket.closed.catch(() => {});
+  // By way of unknown, because tsc leaves the chunk type of overloaded constructors in JS open.
+  return /** @type {TCPSocket<Uint8Array>} */ (/** @type {unknown} */ (socket));
 }

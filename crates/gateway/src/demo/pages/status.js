@@ -7,7 +7,7 @@
  */
 
 import { formatBytes, formatDuration, formatTime, h, onAltKey, setText } from './dom.js';
-import { TRANSPORTS, chosenTransport, transportName } from './page.js';
+import { TRANSPORTS, chosenTransport, queryProblem, transportName } from './page.js';
 import { Timeline } from './timeline.js';
 
 /** @typedef {import('./page.js').Choice} Choice */
@@ -122,13 +122,13 @@ export function showLink(root, gateway) {
     log('good', text);
     setText(note, `${text}. Nothing was lost.`);
     clearTimeout(flash);
+    cutByHand = false;
     root.classList.remove('is-cut');
     root.classList.add('is-resumed');
     flash = setTimeout(() => root.classList.remove('is-resumed'), 1500);
     render();
   });
   gateway.on('transport', ({ from, to, reason }) => {
-    if (to === null) return;
     log('plain', `${from === null ? 'Attached over' : `${transportName(from)} →`} ${transportName(to)}${reason ? ` (${reason})` : ''}`);
     render();
   });
@@ -140,6 +140,7 @@ export function showLink(root, gateway) {
     render();
   });
 
+  setText(note, queryProblem);
   let before = gateway.stats;
   setInterval(() => {
     const { stats } = gateway;

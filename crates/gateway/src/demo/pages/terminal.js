@@ -8,18 +8,19 @@
  */
 
 import { breakPoint, formatOffset, hexRows, splitControls, textRows } from './bytes.js';
-import { h, keepAtEnd } from './dom.js';
+import { followEnd, h } from './dom.js';
 
 /** @typedef {'in' | 'out'} Direction */
 /** @typedef {{ element: HTMLElement, direction: Direction | null, offset: number, bytes: Uint8Array, stale: boolean }} Block  direction null: a remark */
 
-const BYTES_KEPT = 256 * 1024;
+const BYTES_KEPT = 64 * 1024;
 const BLOCKS_KEPT = 1500;
 /** An open block is redrawn as a whole when bytes join it, so it is closed at this size. */
 const BLOCK_BYTES = 2048;
 
 export class Terminal {
   #root;
+  #follow;
   /** @type {Block[]} */
   #blocks = [];
   #held = 0;
@@ -32,6 +33,7 @@ export class Terminal {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
+    this.#follow = followEnd(root);
     root.append(this.#earlier);
     let width = this.#width();
     new ResizeObserver(() => {
@@ -52,6 +54,14 @@ export class Terminal {
    * @param {Uint8Array} bytes
    */
   add(direction, offset, bytes) {
+    // In pieces, so that a big chunk is trimmed like many small ones, and none of its buffer is kept.
+    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) this.#join(direction, offset + at, bytes.slice(at, at + BLOCK_BYTES));
+    this.#trim();
+    this.#schedule();
+  }
+
+  /** @param {Direction} direction @param {number} offset @param {Uint8Array} bytes */
+  #join(direction, offset, bytes) {
     const last = this.#blocks.at(-1);
     if (last && last.direction === direction && last.offset + last.bytes.length === offset && last.bytes.length < BLOCK_BYTES) {
       const joined = new Uint8Array(last.bytes.length + bytes.length);
@@ -64,8 +74,6 @@ export class Terminal {
       this.#push(direction, offset, bytes);
     }
     this.#close();
-    this.#trim();
-    this.#schedule();
   }
 
   /**
@@ -139,19 +147,18 @@ export class Terminal {
   }
 
   #draw() {
-    keepAtEnd(this.#root, () => {
-      const width = this.#width();
-      for (const block of this.#blocks) {
-        if (block.stale) {
-          const rows = this.#view === 'hex' ? hexRows(block.bytes, block.offset, width) : textRows(block.bytes, block.offset);
-          block.element.replaceChildren(...rows.map((row) => this.#row(row)));
-          block.stale = false;
-        }
-        if (!block.element.isConnected) this.#root.append(block.element);
+    const width = this.#width();
+    for (const block of this.#blocks) {
+      if (block.stale) {
+        const rows = this.#view === 'hex' ? hexRows(block.bytes, block.offset, width) : textRows(block.bytes, block.offset);
+        block.element.replaceChildren(...rows.map((row) => this.#row(row)));
+        block.stale = false;
       }
-      this.#earlier.hidden = this.#dropped === 0;
-      this.#earlier.textContent = `${this.#dropped.toLocaleString('en')} earlier bytes are no longer shown`;
-    });
+      if (!block.element.isConnected) this.#root.append(block.element);
+    }
+    this.#earlier.hidden = this.#dropped === 0;
+    this.#earlier.textContent = `${this.#dropped.toLocaleString('en')} earlier bytes are no longer shown`;
+    this.#follow();
   }
 
   /** @param {import('./bytes.js').Row} row */

@@ -5,10 +5,9 @@
  * It opens a connection of its own on the page's gateway, so the terminal can stay in use.
  */
 
-import { TCPSocket } from '/perigee.js';
 import { byId, formatBytes, formatDuration, h, setText } from './dom.js';
 import { codeOf, explain } from './errors.js';
-import { parseTarget, query, transportName } from './page.js';
+import { openSocket, parseTarget, query, transportName } from './page.js';
 import { transfer } from './transfer.js';
 
 const MIB = 1024 * 1024;
@@ -56,7 +55,6 @@ export function showTransfer(gateway) {
   };
   gateway.on('resume', ({ transport, afterMs }) => mark('resume', `resumed over ${transportName(transport)} after ${formatDuration(afterMs)}`));
   gateway.on('transport', ({ to }) => {
-    if (to === null) return;
     used.add(transportName(to));
     mark('switch', `now ${transportName(to)}`);
   });
@@ -96,9 +94,7 @@ export function showTransfer(gateway) {
     marks.replaceChildren();
     say('running', 'Running. Cut the connection and switch transports as often as you like.');
     const { signal } = (stop = new AbortController());
-    const socket = 'name' in parsed ? new TCPSocket(parsed.name, { gateway, signal }) : new TCPSocket(parsed.host, parsed.port, { gateway, signal });
-    // Its end is the end of the streams below; a rejection nobody waits for would reach the console.
-    socket.closed.catch(() => {});
+    const socket = openSocket(gateway, parsed, signal);
     const ticking = setInterval(render, 100);
     try {
       const { readable, writable } = await socket.opened;
