@@ -102,9 +102,10 @@ impl Gateway {
         self.shared.counts()
     }
 
-    /// Stops in order: accepts nothing new, tells every client, waits for sessions to end until the
-    /// grace period (`timeouts.drain`) is over, ends the rest with code `going_away`, and returns
-    /// when every task has ended.
+    /// Stops in order: takes no new sessions, tells every client, waits for sessions to end until the
+    /// grace period (`timeouts.drain`) is over, ends the rest with code `going_away`, stops
+    /// listening, and returns when every task has ended. Clients of live sessions may come back
+    /// until then, so that a transport cut in mid-drain costs no bytes.
     pub async fn shutdown(mut self) {
         let grace = self.shared.config.timeouts.drain;
         info!(
@@ -113,22 +114,24 @@ impl Gateway {
             "draining"
         );
         self.shared.draining.cancel();
-        self.shared.tasks.close();
+        self.shared.work.close();
         self.tell_all(|| Command::GoAway { after: grace }).await;
-        let ended_by_themselves = timeout(grace, self.shared.tasks.wait()).await.is_ok();
-        if !ended_by_themselves {
+        if timeout(grace, self.shared.work.wait()).await.is_err() {
             self.tell_all(|| Command::End {
                 code: Code::GoingAway,
                 why: "the gateway is stopping",
             })
             .await;
-            self.shared.ending.cancel();
-            if timeout(LAST_WORDS, self.shared.tasks.wait()).await.is_err() {
-                warn!(
-                    tasks = self.shared.tasks.len(),
-                    "some tasks did not end in time"
-                );
-            }
+        }
+        self.shared.ending.cancel();
+        self.shared.tasks.close();
+        let goodbyes = async {
+            self.shared.work.wait().await;
+            self.shared.tasks.wait().await;
+        };
+        if timeout(LAST_WORDS, goodbyes).await.is_err() {
+            let tasks = self.shared.counts().tasks;
+            warn!(tasks, "some clients did not take their last frames in time");
         }
         self.shared.stopping.cancel();
         let workers = std::mem::take(&mut self.workers);
@@ -154,6 +157,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.shared.draining.cancel();
+        self.shared.ending.cancel();
         self.shared.stopping.cancel();
     }
 }
@@ -185,9 +189,8 @@ fn start_worker(
                     accepting.spawn(listener::accept(shared.clone(), listener, router.clone()));
                 }
                 accepting.join_all().await;
-                // Sessions of this worker go on until the gateway has stopped.
+                // Goodbyes of this worker go on until the gateway has stopped.
                 shared.stopping.cancelled().await;
-                _ = timeout(LAST_WORDS, shared.tasks.wait()).await;
             });
         })
 }

@@ -26,9 +26,13 @@ use tokio::{
 use tower_service::Service;
 use tracing::{debug, warn};
 
-pub(crate) use self::io::Io;
 use self::io::Requests;
-use crate::{http::Peer, shared::Shared};
+pub(crate) use self::io::{ClientSocket, Io};
+use crate::{
+    http::Peer,
+    ops::{per_client::Share, stats::Counted},
+    shared::Shared,
+};
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -62,12 +66,12 @@ pub(crate) fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until the gateway drains. The connections are tasks of the gateway.
+/// Accepts until the gateway ends: while it drains, clients of live sessions may still come back.
 pub(crate) async fn accept(shared: Shared, listener: TcpListener, router: Router) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.draining.cancelled() => return,
+            () = shared.ending.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => start(&shared, stream, peer, &router),
@@ -117,25 +121,39 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) 
         debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
         return;
     };
+    let socket = ClientSocket::new(
+        stream,
+        Accepted {
+            _counted: counted,
+            _share: share,
+        },
+    );
     let (shared, router) = (shared.clone(), router.clone());
-    shared.tasks.clone().spawn(async move {
-        serve(&shared, stream, peer, router).await;
-        drop((counted, share));
-    });
+    shared
+        .tasks
+        .clone()
+        .spawn(async move { serve(&shared, socket, peer, router).await });
 }
 
-async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: Router) {
+/// What a connection counts against, for as long as its socket lives.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    _counted: Counted,
+    _share: Share,
+}
+
+async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: Router) {
     let timeouts = &shared.config.timeouts;
     // Frames are written whole; waiting for more would only delay them.
-    _ = stream.set_nodelay(true);
+    _ = socket.stream().set_nodelay(true);
     if !matches!(
-        timeout(timeouts.first_byte, stream.readable()).await,
+        timeout(timeouts.first_byte, socket.stream().readable()).await,
         Ok(Ok(()))
     ) {
         return;
     }
     let requests = Requests::default();
-    let io = Io::new(stream, requests.clone(), timeouts.head, timeouts.http_idle);
+    let io = Io::new(socket, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
@@ -162,7 +180,7 @@ async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: Rou
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = shared.draining.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = shared.ending.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         _ = connection.as_mut() => {}

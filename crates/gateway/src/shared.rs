@@ -34,9 +34,11 @@ pub(crate) struct State {
     pub(crate) stats: Stats,
     pub(crate) connections_per_client: PerClient,
     pub(crate) sessions_per_client: PerClient,
-    /// Every task of the gateway, so that the end of all can be waited for.
+    /// Sessions and plain tunnels: what a drain waits for.
+    pub(crate) work: TaskTracker,
+    /// Connections and goodbyes, which follow from that.
     pub(crate) tasks: TaskTracker,
-    /// Nothing new is accepted from here on.
+    /// No new sessions and tunnels from here on; clients of live sessions may come back.
     pub(crate) draining: CancellationToken,
     /// The grace period is over: what is still open says goodbye.
     pub(crate) ending: CancellationToken,
@@ -62,6 +64,7 @@ impl Shared {
             stats: Stats::default(),
             connections_per_client: PerClient::default(),
             sessions_per_client: PerClient::default(),
+            work: TaskTracker::new(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
@@ -82,7 +85,7 @@ impl Shared {
             streams: self.stats.streams.get(),
             backends: self.stats.backends.get(),
             buffered_bytes: self.stats.buffered_bytes.get(),
-            tasks: self.tasks.len() as u64,
+            tasks: (self.work.len() + self.tasks.len()) as u64,
         }
     }
 
@@ -138,7 +141,7 @@ impl Shared {
             inbox,
             detached,
         );
-        self.tasks.spawn(async move {
+        self.work.spawn(async move {
             // A fault in one session ends that session and nothing else.
             if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {
                 error!(

@@ -12,7 +12,6 @@ use axum::{
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -21,10 +20,10 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::listener::Io;
+use crate::listener::{ClientSocket, Io};
 
 /// A WebSocket whose handshake is done.
-pub(crate) type WebSocket = WebSocketStream<TcpStream>;
+pub(crate) type WebSocket = WebSocketStream<ClientSocket>;
 
 /// Largest message in bytes, both ways (protocol section 7).
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -128,7 +127,7 @@ impl Handshake {
         let upgrade = self.upgrade;
         let websocket = async move {
             let parts = downcast::<TokioIo<Io>>(upgrade.await.ok()?).ok()?;
-            let stream = parts.io.into_inner().into_stream();
+            let stream = parts.io.into_inner().into_socket();
             let read = parts.read_buf.to_vec();
             Some(
                 WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config()))

@@ -250,6 +250,7 @@ struct Stream {
     /// What was asked for (client), what was reached (gateway).
     target: String,
     opened: bool,
+    in_open_queue: bool,
     in_send_queue: bool,
     in_ack_queue: bool,
     /// The next ACK carries `rn`.
@@ -405,7 +406,7 @@ impl Session {
         self.next_stream += 1;
         self.streams
             .insert(id, self.new_stream(service, target.to_owned()));
-        self.control.opens.push_back(id);
+        self.queue_open(id);
         id
     }
 
@@ -414,7 +415,7 @@ impl Session {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.opened = true;
             stream.target = reached.to_owned();
-            self.control.opens.push_back(id);
+            self.queue_open(id);
         }
     }
 
@@ -533,6 +534,7 @@ impl Session {
             service,
             target,
             opened: false,
+            in_open_queue: false,
             in_send_queue: false,
             in_ack_queue: false,
             tell_rn: false,
@@ -621,13 +623,26 @@ impl Session {
         }
     }
 
+    /// Makes OPEN or OPENED of a stream due, once however often it is asked for.
+    fn queue_open(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.in_open_queue
+        {
+            stream.in_open_queue = true;
+            self.control.opens.push_back(id);
+        }
+    }
+
     fn tell_opens_again(&mut self) {
-        self.control.opens = self
+        let unopened: Vec<StreamId> = self
             .streams
             .iter()
             .filter(|(_, stream)| !stream.opened)
             .map(|(id, _)| *id)
             .collect();
+        for id in unopened {
+            self.queue_open(id);
+        }
     }
 
     /// Restarts the watch over the peer of an open transport.

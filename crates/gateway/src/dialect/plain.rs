@@ -62,8 +62,11 @@ pub(crate) async fn handle(
             return Refusal::new(Code::Denied, "not allowed").into_response();
         }
     };
+    if shared.draining.is_cancelled() {
+        return Refusal::new(Code::GoingAway, "the gateway is stopping").into_response();
+    }
     let (response, websocket) = handshake.accept();
-    shared.tasks.clone().spawn(async move {
+    shared.work.clone().spawn(async move {
         if let Some(websocket) = websocket.await {
             let mut record = StreamRecord::new(&target, Instant::now());
             record.rule = Some(Arc::clone(&permit.rule));
@@ -265,10 +268,12 @@ fn poll_silence(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     while heartbeat.poll_tick(cx).is_ready() {
-        if heard.elapsed() > peer_dead {
+        if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
+            // A client that does not read cannot answer; TCP finds out whether it is dead.
+            *heard = Instant::now();
+        } else if heard.elapsed() > peer_dead {
             return Poll::Ready(());
-        }
-        if Pin::new(&mut *websocket).poll_ready(cx).is_ready() {
+        } else {
             _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
         }
     }

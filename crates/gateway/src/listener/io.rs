@@ -1,11 +1,12 @@
-//! A connection that fails its reads when the peer takes too long to say what it wants.
+//! A connection that fails its reads when the peer takes too long to say what it wants, and its
+//! writes when the peer takes nothing for too long.
 //!
 //! hyper bounds the time for a request head once it knows which HTTP is spoken; before that, and
 //! between requests, nothing is bounded. This covers the whole time in which no request is being
 //! served.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
@@ -22,6 +23,9 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
+
+use super::Accepted;
+use crate::config::Timeouts;
 
 /// The requests of one connection: how many were ever seen and how many are being served.
 #[derive(Debug, Clone, Default)]
@@ -71,58 +75,91 @@ impl Drop for InService {
     }
 }
 
-/// A TCP connection with deadlines for its silent times.
+/// An accepted connection, counted until it is closed, whatever protocol it carries by then.
+#[derive(Debug)]
+pub(crate) struct ClientSocket {
+    stream: TcpStream,
+    _accepted: Accepted,
+}
+
+/// A connection that carries HTTP, with deadlines for its silent times.
 #[derive(Debug)]
 pub(crate) struct Io {
-    stream: TcpStream,
+    socket: ClientSocket,
     requests: Requests,
     head: Duration,
     idle: Duration,
+    stall: Duration,
     /// Running while no request is being served, for the number of requests seen then.
-    deadline: Option<(u64, Pin<Box<Sleep>>)>,
+    read_deadline: Option<(u64, Pin<Box<Sleep>>)>,
+    /// Running while the peer takes nothing.
+    write_deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientSocket {
+    pub(super) fn new(stream: TcpStream, accepted: Accepted) -> Self {
+        Self {
+            stream,
+            _accepted: accepted,
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
 }
 
 impl Io {
-    /// `head` is the time for the first request's head, `idle` the time between requests.
-    pub(super) fn new(
-        stream: TcpStream,
-        requests: Requests,
-        head: Duration,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn new(socket: ClientSocket, requests: Requests, timeouts: &Timeouts) -> Self {
         Self {
-            stream,
+            socket,
             requests,
-            head,
-            idle,
-            deadline: None,
+            head: timeouts.head,
+            idle: timeouts.http_idle,
+            stall: timeouts.peer_dead,
+            read_deadline: None,
+            write_deadline: None,
         }
     }
 
     /// The bare connection, when HTTP is done with it.
-    pub(crate) fn into_stream(self) -> TcpStream {
-        self.stream
+    pub(crate) fn into_socket(self) -> ClientSocket {
+        self.socket
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.requests.is_idle() {
-            self.deadline = None;
+            self.read_deadline = None;
             return Poll::Pending;
         }
         let seen = self.requests.seen();
         let allowed = if seen == 0 { self.head } else { self.idle };
-        match &mut self.deadline {
-            Some((at, sleep)) => {
-                if *at != seen {
-                    *at = seen;
-                    sleep.as_mut().reset(Instant::now() + allowed);
-                }
-            }
-            None => self.deadline = Some((seen, Box::pin(sleep(allowed)))),
+        let (at, sleep) = self
+            .read_deadline
+            .get_or_insert_with(|| (seen, Box::pin(sleep(allowed))));
+        if *at != seen {
+            *at = seen;
+            sleep.as_mut().reset(Instant::now() + allowed);
         }
-        self.deadline
-            .as_mut()
-            .map_or(Poll::Pending, |(_, sleep)| sleep.as_mut().poll(cx))
+        sleep.as_mut().poll(cx)
+    }
+
+    /// A write that waits ends when the peer took nothing for too long.
+    fn bound_write<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.write_deadline = None;
+            return polled;
+        }
+        let stall = self.stall;
+        let deadline = self
+            .write_deadline
+            .get_or_insert_with(|| Box::pin(sleep(stall)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -132,15 +169,57 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
+        if let Poll::Ready(result) = Pin::new(&mut self.socket).poll_read(cx, buffer) {
             return Poll::Ready(result);
         }
-        ready!(self.poll_deadline(cx));
+        ready!(self.poll_read_deadline(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.bound_write(polled, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        runs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, runs);
+        self.bound_write(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for ClientSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -152,7 +231,7 @@ impl AsyncWrite for Io {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        runs: &[io::IoSlice<'_>],
+        runs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, runs)
     }

@@ -297,7 +297,7 @@ impl Session {
     fn opened_by_peer(&mut self, id: StreamId, service: u8, target: &str, now: Instant) {
         if let Some(stream) = self.streams.get(&id) {
             if stream.opened {
-                self.control.opens.push_back(id);
+                self.queue_open(id);
             }
             return;
         }

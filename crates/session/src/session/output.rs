@@ -168,7 +168,8 @@ impl Session {
             Frame::GoAway { after_ms, code }.encode(out);
         } else if let Some(id) = self.control.opens.pop_front() {
             // A stream that ended meanwhile has its RESET among the tombstones.
-            if let Some(stream) = self.streams.get(&id) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.in_open_queue = false;
                 match self.role {
                     Role::Client => {
                         Frame::Open {
