@@ -15,7 +15,7 @@ function run(change) {
       index += 1;
     },
   });
-  return transfer(echo.readable, echo.writable, TOTAL, () => {});
+  return transfer(echo.readable, echo.writable, TOTAL, Infinity, () => {});
 }
 
 test('a true echo passes, and both hashes are equal', async () => {

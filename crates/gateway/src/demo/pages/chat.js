@@ -19,8 +19,8 @@ import { showLink } from './status.js';
 const ACK_POLL_MS = 100;
 const HISTORY_KEPT = 100;
 
-const gateway = openGateway();
-showLink(byId('link', HTMLElement), gateway);
+const { gateway, plug } = openGateway();
+showLink(byId('link', HTMLElement), gateway, plug);
 
 const main = byId('chat', HTMLElement);
 const form = byId('setup', HTMLFormElement);
@@ -58,7 +58,7 @@ const view = new ChatView(
  * @typedef {object} Connection
  * @property {string} target
  * @property {IrcClient} irc
- * @property {import('/perigee.js').TCPSocket<Uint8Array>} socket
+ * @property {import('/perigee.js').TCPSocket} socket
  * @property {boolean} quitting  we asked for the end
  */
 
@@ -123,7 +123,7 @@ function refuse(again, title, advice) {
 /**
  * Speaks IRC until the connection ends.
  * @param {string} target
- * @param {import('/perigee.js').TCPSocket<Uint8Array>} socket
+ * @param {import('/perigee.js').TCPSocket} socket
  * @param {ReadableStream<Uint8Array>} readable
  * @param {WritableStream<Uint8Array | ArrayBuffer | string>} writable
  */
@@ -276,7 +276,7 @@ function submit(text) {
       return;
     case 'help':
       for (const [usage, what] of HELP) view.append(buffer, entry('info', '', `${usage}: ${what}`));
-      view.append(buffer, entry('info', '', 'Keys: Enter sends, Tab completes a nick, ↑ ↓ earlier lines, Alt ↑ ↓ other buffers, Alt A next unread, Esc back to the line, Alt K cuts the link, Alt T changes its transport.'));
+      view.append(buffer, entry('info', '', 'Keys: Enter sends, Tab completes a nick, ↑ ↓ earlier lines, Alt ↑ ↓ other buffers, Alt A next unread, Esc back to the line, Alt K cuts the link, Alt U unplugs it, Alt T changes its transport.'));
       return;
     case 'explain':
       view.append(buffer, entry('error', '', action.text));

@@ -16,8 +16,8 @@ import { showTransfer } from './transfer-view.js';
 const HISTORY_KEPT = 100;
 const LINE_ENDS = { crlf: '\r\n', lf: '\n', none: '' };
 
-const gateway = openGateway();
-showLink(byId('link', HTMLElement), gateway);
+const { gateway, plug } = openGateway();
+showLink(byId('link', HTMLElement), gateway, plug);
 showTransfer(gateway);
 
 const main = byId('console', HTMLElement);
@@ -35,7 +35,7 @@ const terminal = new Terminal(byId('screen', HTMLElement));
 /**
  * @typedef {object} Connection
  * @property {string} target
- * @property {import('/perigee.js').TCPSocket<Uint8Array>} socket
+ * @property {import('/perigee.js').TCPSocket} socket
  * @property {AbortController} stop
  * @property {WritableStreamDefaultWriter<Uint8Array> | null} writer  null before it opened and after our end was sent
  * @property {number} sent      bytes written, so the offset of the next

@@ -7,6 +7,7 @@
  */
 
 import { Gateway, TCPSocket } from '/perigee.js';
+import { Plug } from './plug.js';
 
 /** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */
 /** @typedef {'auto' | 'websocket' | 'stream' | 'poll'} Choice */
@@ -33,15 +34,13 @@ export function transportName(name) {
 /** What is wrong with the address of this page; '' if nothing is. */
 export const queryProblem = problemOf(query.get('gateway'));
 
-/** The page's gateway; its session ends with the page. */
+/** The page's gateway, and the plug between the two. */
 export function openGateway() {
   const url = queryProblem === '' ? query.get('gateway') : null;
-  const gateway = new Gateway(url ?? location.origin, { transport: chosenTransport() });
-  addEventListener('pagehide', (event) => {
-    // A page that may come back (it is only put to sleep) keeps its session and resumes.
-    if (!event.persisted) gateway.close();
-  });
-  return gateway;
+  const plug = new Plug();
+  const gateway = new Gateway(url ?? location.origin, { transport: chosenTransport(), ...plug.network });
+  plug.guard(gateway);
+  return { gateway, plug };
 }
 
 /** @param {string | null} url of a gateway, as the address of this page has it */
@@ -74,7 +73,7 @@ export function parseTarget(text) {
  * @param {Gateway} gateway
  * @param {Target} target
  * @param {AbortSignal} signal
- * @returns {TCPSocket<Uint8Array>}
+ * @returns {TCPSocket}
  */
 export function openSocket(gateway, target, signal) {
   const options = { gateway, signal };
@@ -82,6 +81,5 @@ export function openSocket(gateway, target, signal) {
   // Every page reads to the end and meets an error there; a second rejection that nobody waits for
   // would only reach the browser's console.
   socket.closed.catch(() => {});
-  // By way of unknown, because tsc leaves the chunk type of overloaded constructors in JS open.
-  return /** @type {TCPSocket<Uint8Array>} */ (/** @type {unknown} */ (socket));
+  return socket;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The link panel: which transport carries the session, how much went over it, what broke and how it
- * was mended; and the two controls that make it break, "transport" and "cut".
+ * was mended; and the controls that make it break: "transport", "cut" and "unplug".
  *
  * It reads a Gateway's counters and events and knows nothing of what the page uses it for.
  */
@@ -27,8 +27,9 @@ const STATES = {
  * Fills `root` and keeps it current for as long as the page lives.
  * @param {HTMLElement} root
  * @param {import('/perigee.js').Gateway} gateway
+ * @param {import('./plug.js').Plug} plug between the two
  */
-export function showLink(root, gateway) {
+export function showLink(root, gateway, plug) {
   const state = h('span', { class: 'link-word', 'data-testid': 'link-state' });
   const transport = h('span', { class: 'link-transport', 'data-testid': 'link-transport' });
   const numbers = {
@@ -42,6 +43,8 @@ export function showLink(root, gateway) {
   const events = h('ol', { class: 'link-events', id: 'link-events', 'data-testid': 'link-events', tabindex: '0', 'aria-label': 'Events of the link' });
   const cut = h('button', { type: 'button', class: 'cut', 'data-testid': 'cut', 'aria-keyshortcuts': 'Alt+K' },
     h('span', {}, 'Cut', h('span', { class: 'wide' }, ' the connection')), h('kbd', {}, 'Alt K'));
+  const unplugWord = h('span');
+  const unplug = h('button', { type: 'button', class: 'unplug', 'aria-pressed': 'false', 'data-testid': 'unplug', 'aria-keyshortcuts': 'Alt+U' }, unplugWord, h('kbd', {}, 'Alt U'));
   const more = h('button', { type: 'button', class: 'quiet more', 'aria-expanded': 'false', 'aria-controls': 'link-events', 'data-testid': 'link-more' }, 'Events');
   const timeline = new Timeline(canvas);
   const choices = segments(gateway);
@@ -56,10 +59,11 @@ export function showLink(root, gateway) {
       h('div', {}, h('dt', {}, 'Resumes'), numbers.resumes),
       h('div', {}, h('dt', {}, 'Resent'), numbers.resent)),
     choices.element,
-    h('div', { class: 'link-actions' }, cut, more),
+    h('div', { class: 'link-actions' }, cut, unplug),
+    more,
     note,
     events,
-    h('p', { class: 'link-help hint' }, 'Cut breaks the transport as a bad network would, without a word to the gateway. The session resumes by itself: nothing is lost, repeated or out of order, whichever transport comes next.'),
+    h('p', { class: 'link-help hint' }, 'Cut breaks the transport as a bad network would, without a word to the gateway; unplug keeps it broken. The session resumes by itself: nothing is lost, repeated or out of order, whichever transport comes next.'),
   );
 
   let detachedAt = 0;
@@ -87,6 +91,8 @@ export function showLink(root, gateway) {
     setText(numbers.resent, formatBytes(stats.resent));
     // Not `disabled`: that would take the focus away from whoever just pressed it.
     cut.setAttribute('aria-disabled', String(now !== 'attached'));
+    unplug.setAttribute('aria-pressed', String(plug.out));
+    unplugWord.replaceChildren(plug.out ? 'Plug in' : 'Unplug', h('span', { class: 'wide' }, plug.out ? ' again' : ' the network'));
     choices.show();
   };
 
@@ -99,6 +105,20 @@ export function showLink(root, gateway) {
   };
   cut.addEventListener('click', severed);
   onAltKey('KeyK', severed);
+  const togglePlug = () => {
+    if (plug.out) {
+      log('plain', 'You put the plug back in');
+      plug.putBack();
+    } else {
+      log('cut', 'You pulled the plug');
+      setText(note, 'Unplugged. What is sent now waits in this page.');
+      cutByHand = gateway.state === 'attached';
+      plug.pull();
+    }
+    render();
+  };
+  unplug.addEventListener('click', togglePlug);
+  onAltKey('KeyU', togglePlug);
   onAltKey('KeyT', () => choices.next());
   more.addEventListener('click', () => {
     const open = root.classList.toggle('open');

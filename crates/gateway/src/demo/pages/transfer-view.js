@@ -12,13 +12,14 @@ import { transfer } from './transfer.js';
 
 const MIB = 1024 * 1024;
 /** Twice this is held in memory. */
-const MAX_MIB = 64;
+const MAX_MIB = 128;
 
 /** @param {import('/perigee.js').Gateway} gateway */
 export function showTransfer(gateway) {
   const root = byId('transfer', HTMLElement);
   const form = byId('transfer-form', HTMLFormElement);
   const size = byId('transfer-mib', HTMLInputElement);
+  const pace = byId('transfer-pace', HTMLSelectElement);
   const backend = byId('transfer-backend', HTMLInputElement);
   const start = byId('transfer-start', HTMLButtonElement);
   const bar = byId('transfer-bar', HTMLElement);
@@ -33,6 +34,8 @@ export function showTransfer(gateway) {
 
   size.max = String(MAX_MIB);
   size.value = query.get('mib') ?? size.value;
+  pace.value = query.get('pace') ?? pace.value;
+  if (pace.selectedIndex === -1) pace.selectedIndex = 0;
   backend.value = query.get('backend') ?? backend.value;
 
   /** @type {import('./transfer.js').Progress | null} */
@@ -78,7 +81,7 @@ export function showTransfer(gateway) {
     root.dataset.state = state;
     verdict.replaceChildren(...words);
     setText(start, state === 'running' ? 'Stop' : 'Start');
-    size.disabled = backend.disabled = state === 'running';
+    size.disabled = pace.disabled = backend.disabled = state === 'running';
   };
 
   const run = async () => {
@@ -99,7 +102,7 @@ export function showTransfer(gateway) {
     try {
       const { readable, writable } = await socket.opened;
       began = performance.now();
-      const result = await transfer(readable, writable, total, (now) => { progress = now; });
+      const result = await transfer(readable, writable, total, Number(pace.value) * 1e6, (now) => { progress = now; });
       progress = result;
       ended = began + result.ms;
       const same = result.mismatches === 0 && result.sentHash === result.receivedHash;

@@ -26,10 +26,11 @@ const CHUNK_BYTES = 65536;
  * @param {ReadableStream<Uint8Array>} readable
  * @param {WritableStream<Uint8Array | ArrayBuffer | string>} writable
  * @param {number} total bytes
+ * @param {number} bytesPerSecond  sends no faster; Infinity for as fast as it goes
  * @param {(progress: Progress) => void} report  called for every chunk
  * @returns {Promise<Result>} rejects as the socket does
  */
-export async function transfer(readable, writable, total, report) {
+export async function transfer(readable, writable, total, bytesPerSecond, report) {
   const sent = new Uint8Array(total);
   const received = new Uint8Array(total);
   const progress = { total, sent: 0, received: 0, mismatches: 0 };
@@ -40,6 +41,7 @@ export async function transfer(readable, writable, total, report) {
     for (let at = 0; at < total; at += CHUNK_BYTES) {
       const chunk = sent.subarray(at, Math.min(at + CHUNK_BYTES, total));
       crypto.getRandomValues(chunk);
+      await pause((1000 * at) / bytesPerSecond - (performance.now() - began));
       await writer.ready;
       // A copy, because a stream may take the buffer it is given away from us.
       await writer.write(chunk.slice());
@@ -67,6 +69,11 @@ export async function transfer(readable, writable, total, report) {
   progress.mismatches += Math.max(0, total - progress.received);
   const [sentHash, receivedHash] = await Promise.all([sha256(sent), sha256(received.subarray(0, Math.min(total, progress.received)))]);
   return { ...progress, sentHash, receivedHash, ms };
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms)) : undefined;
 }
 
 /**
