@@ -138,9 +138,9 @@ mod tests {
                 let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + usize::from(seed)).to_le_bytes()[0]).collect();
                 log.append(&bytes);
                 model.extend_from_slice(&bytes);
-                base = (base + trim as usize).min(model.len());
+                base = (base + to_usize(trim)).min(model.len());
                 log.trim(base as u64);
-                prop_assert_eq!(log.len() as usize, model.len() - base);
+                prop_assert_eq!(to_usize(log.len()), model.len() - base);
                 prop_assert_eq!(log.runs().collect::<Vec<_>>().concat(), &model[base..]);
                 let from = base + usize::from(seed) % (model.len() - base + 1);
                 let run = log.run(from as u64, 1000);

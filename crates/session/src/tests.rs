@@ -1,5 +1,7 @@
 //! The session under test: stories, a hostile link, and the vectors shared with the JS client.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data is small")]
+
 mod hostile;
 mod stories;
 mod vectors;

@@ -235,7 +235,7 @@ impl World {
         let mut peek = rest;
         if let Ok(Some(Frame::Hello(hello))) = Frame::decode(&mut peek) {
             rest = peek;
-            let link = if flight.n % 3 == 0 {
+            let link = if flight.n.is_multiple_of(3) {
                 Link::Poll
             } else {
                 Link::Open

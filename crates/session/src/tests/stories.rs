@@ -55,19 +55,19 @@ impl Pair {
         self.client.attach(link, uplink, self.now)
     }
 
-    fn from_client(&mut self) -> Vec<u8> {
+    fn client_says(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.client.poll_transmit(&mut bytes, 60_000, self.now);
         bytes
     }
 
-    fn from_gateway(&mut self) -> Vec<u8> {
+    fn gateway_says(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.gateway.poll_transmit(&mut bytes, 60_000, self.now);
         bytes
     }
 
-    fn to_gateway(&mut self, bytes: &[u8]) -> Option<Attach> {
+    fn gateway_hears(&mut self, bytes: &[u8]) -> Option<Attach> {
         let mut rest = bytes;
         let Ok(Some(Frame::Hello(hello))) = Frame::decode(&mut rest) else {
             self.gateway.handle_message(bytes, self.now);
@@ -81,11 +81,11 @@ impl Pair {
     /// Carries messages both ways until nobody has anything to say.
     fn drive(&mut self) {
         loop {
-            let (up, down) = (self.from_client(), self.from_gateway());
+            let (up, down) = (self.client_says(), self.gateway_says());
             if up.is_empty() && down.is_empty() {
                 return;
             }
-            self.to_gateway(&up);
+            self.gateway_hears(&up);
             self.client.handle_message(&down, self.now);
         }
     }
@@ -153,17 +153,17 @@ fn no_data_leaves_a_client_before_its_first_welcome() {
     let id = pair.client.open(0, "irc");
     pair.attach(Link::Open, Uplink::Separate);
     assert_eq!(pair.client.write(id, b"NICK x\r\n"), 8);
-    let first = pair.from_client();
+    let first = pair.client_says();
     assert!(
         matches!(frames(&first)[..], [Frame::Hello(_), Frame::Open { .. }]),
         "{:?}",
         frames(&first)
     );
-    pair.to_gateway(&first);
-    let welcome = pair.from_gateway();
+    pair.gateway_hears(&first);
+    let welcome = pair.gateway_says();
     assert!(matches!(&frames(&welcome)[..], [Frame::Welcome(w)] if w.identity.is_some()));
     pair.client.handle_message(&welcome, pair.now);
-    let second = pair.from_client();
+    let second = pair.client_says();
     assert!(frames(&second).iter().any(|f| matches!(
         f,
         Frame::Data {
@@ -178,9 +178,9 @@ fn a_session_nobody_confirmed_ends_soon_and_a_confirmed_one_is_kept() {
     let config = Config::default();
     let mut pair = Pair::new();
     pair.attach(Link::Open, Uplink::Fresh);
-    let hello = pair.from_client();
-    pair.to_gateway(&hello);
-    _ = pair.from_gateway();
+    let hello = pair.client_says();
+    pair.gateway_hears(&hello);
+    _ = pair.gateway_says();
     pair.gateway.detach(1, pair.now);
     pair.advance(config.confirm);
     assert_eq!(closed_with(&mut pair.gateway), [Code::Lost]);
@@ -201,14 +201,14 @@ fn a_session_nobody_confirmed_ends_soon_and_a_confirmed_one_is_kept() {
 fn the_newest_attachment_is_the_downlink_and_an_older_one_is_told_so() {
     let (mut pair, id) = Pair::open();
     pair.attach(Link::Open, Uplink::Fresh);
-    let second = pair.from_client();
+    let second = pair.client_says();
     pair.attach(Link::Open, Uplink::Fresh);
-    let third = pair.from_client();
+    let third = pair.client_says();
     assert_eq!(
-        pair.to_gateway(&third),
+        pair.gateway_hears(&third),
         Some(Attach::Newest { former: Some(1) })
     );
-    assert_eq!(pair.to_gateway(&second), Some(Attach::Stale));
+    assert_eq!(pair.gateway_hears(&second), Some(Attach::Stale));
     assert_eq!(pair.gateway.attachment(), Some(3));
     pair.gateway.write(id, b"still here");
     pair.drive();
@@ -219,7 +219,7 @@ fn the_newest_attachment_is_the_downlink_and_an_older_one_is_told_so() {
 fn a_gateway_does_not_rewind_on_an_ack_and_a_client_does() {
     let (mut pair, id) = Pair::open();
     pair.gateway.write(id, b"abc");
-    _ = pair.from_gateway();
+    _ = pair.gateway_says();
     let forged = {
         let mut bytes = Vec::new();
         Frame::Ack {
@@ -232,19 +232,19 @@ fn a_gateway_does_not_rewind_on_an_ack_and_a_client_does() {
         bytes
     };
     pair.gateway.handle_message(&forged, pair.now);
-    assert!(pair.from_gateway().is_empty());
+    assert!(pair.gateway_says().is_empty());
 
     pair.client.write(id, b"abc");
-    _ = pair.from_client();
+    _ = pair.client_says();
     pair.client.handle_message(&forged, pair.now);
     assert!(
-        frames(&pair.from_client())
+        frames(&pair.client_says())
             .iter()
             .any(|f| matches!(f, Frame::Data { offset: 0, .. }))
     );
     pair.client.handle_message(&forged, pair.now);
     assert!(
-        pair.from_client().is_empty(),
+        pair.client_says().is_empty(),
         "not twice in a moment to the same place"
     );
 }
@@ -255,7 +255,7 @@ fn a_lost_post_is_repeated_and_its_reply_tells_where_the_gateway_is() {
     pair.attach(Link::Poll, Uplink::Separate);
     pair.drive();
     pair.client.write(id, b"hello");
-    let body = pair.from_client();
+    let body = pair.client_says();
     let named = pair.gateway.handle_request(&body, pair.now);
     assert_eq!(take(&mut pair.gateway, id, pair.now), b"hello");
     let mut reply = Vec::new();
@@ -270,7 +270,7 @@ fn a_lost_post_is_repeated_and_its_reply_tells_where_the_gateway_is() {
     ));
     // The reply is lost.
     pair.client.rewind(pair.now);
-    let again = pair.from_client();
+    let again = pair.client_says();
     assert!(
         frames(&again)
             .iter()
@@ -420,7 +420,7 @@ fn a_tombstone_answers_late_frames_until_it_expires() {
         "the backend reset the connection",
         pair.now,
     );
-    let told = pair.from_gateway();
+    let told = pair.gateway_says();
     assert!(matches!(
         frames(&told)[..],
         [Frame::Reset {
@@ -437,16 +437,16 @@ fn a_tombstone_answers_late_frames_until_it_expires() {
     .encode(&mut late);
     pair.gateway.handle_message(&late, pair.now);
     assert!(matches!(
-        frames(&pair.from_gateway())[..],
+        frames(&pair.gateway_says())[..],
         [Frame::Reset {
             code: Code::Reset,
             ..
         }]
     ));
     pair.advance(Duration::from_secs(60));
-    _ = pair.from_gateway();
+    _ = pair.gateway_says();
     pair.gateway.handle_message(&late, pair.now);
-    assert!(pair.from_gateway().is_empty());
+    assert!(pair.gateway_says().is_empty());
     let mut open = Vec::new();
     Frame::Open {
         stream: id,
@@ -457,7 +457,7 @@ fn a_tombstone_answers_late_frames_until_it_expires() {
     pair.gateway.handle_message(&open, pair.now);
     assert!(
         matches!(
-            frames(&pair.from_gateway())[..],
+            frames(&pair.gateway_says())[..],
             [Frame::Reset {
                 code: Code::Lost,
                 ..
@@ -550,7 +550,7 @@ fn a_held_poll_is_released_by_what_matters_only() {
         "a WELCOME alone is nothing to say"
     );
     pair.client.write(id, b"x");
-    let up = pair.from_client();
+    let up = pair.client_says();
     let named = pair.gateway.handle_request(&up, pair.now);
     take(&mut pair.gateway, id, pair.now);
     pair.gateway
@@ -558,7 +558,7 @@ fn a_held_poll_is_released_by_what_matters_only() {
     assert!(!pair.gateway.can_transmit(), "the reply told it already");
     pair.gateway.write(id, b"y");
     assert!(pair.gateway.can_transmit());
-    let down = pair.from_gateway();
+    let down = pair.gateway_says();
     assert!(
         matches!(
             &frames(&down)[..],
@@ -574,16 +574,16 @@ fn silence_is_broken_by_a_ping_and_ended_by_a_deadline() {
     let config = Config::default();
     let (mut pair, _) = Pair::open();
     pair.advance(config.heartbeat);
-    let ping = pair.from_gateway();
+    let ping = pair.gateway_says();
     assert!(matches!(frames(&ping)[..], [Frame::Ping { .. }]));
     pair.client.handle_message(&ping, pair.now);
-    let answer = pair.from_client();
+    let answer = pair.client_says();
     assert!(
         frames(&answer)
             .iter()
             .any(|f| matches!(f, Frame::Pong { .. }))
     );
-    pair.to_gateway(&answer);
+    pair.gateway_hears(&answer);
     pair.advance(config.peer_dead);
     assert!(events(&mut pair.gateway).contains(&Event::PeerDead { n: 1 }));
     assert_eq!(pair.gateway.attachment(), None);
@@ -602,7 +602,7 @@ fn leaving_and_going_away_are_told() {
     }));
     pair.gateway
         .end(Code::GoingAway, "the gateway is stopping", pair.now);
-    let last = pair.from_gateway();
+    let last = pair.gateway_says();
     assert!(matches!(
         frames(&last)[..],
         [Frame::Reset { .. }, Frame::Reset { stream: 0, .. }]
