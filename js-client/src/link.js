@@ -59,6 +59,8 @@ const DRAIN_MS = 10;
 const SHORT_LIFE_MS = 5000;
 /** A poll that is answered sooner than this with nothing was not held, so the next one waits. */
 const SHORT_POLL_MS = 500;
+/** Frames that a poll may bring again and again without any progress. */
+const REPEATABLE = ['WELCOME', 'DETACH', 'PAD', 'ACK', 'DATA', 'OPENED'];
 /** What a refused attempt cannot be tried again after. */
 const FATAL = /** @type {readonly (Code | null)[]} */ (['protocol', 'version', 'denied', 'lost']);
 
@@ -81,6 +83,8 @@ export class Link {
   #pumping = false;
   #pumpAgain = false;
   #kicked = false;
+  /** When the session was last told the time. */
+  #handledAt = 0;
 
   /** @type {Attempt | null} the transport in use */
   #current = null;
@@ -226,9 +230,10 @@ export class Link {
     const transport = OPEN[kind](this.#config, session.sid ?? 'new', {
       hello: () => session.hello(n, MAX_MESSAGE_BYTES),
       frames: (frames) => this.#input(() => {
-        attempt.useful ||= frames.some(({ type }) => type !== 'WELCOME' && type !== 'DETACH' && type !== 'PAD');
+        const before = session.stats.received + session.stats.acked;
         this.#timers.clear('probe');
         session.receive(frames, n, Timers.now());
+        attempt.useful ||= session.stats.received + session.stats.acked > before || frames.some(({ type }) => !REPEATABLE.includes(type));
       }),
       end: (end) => this.#input(() => this.#onEnd(attempt, end)),
     });
@@ -450,15 +455,16 @@ export class Link {
     if (this.state === 'closed') return;
     const now = Timers.now();
     const due = this.session.nextTimeout();
-    // What is due already waits for the uplink, which speaks up when it can take it.
-    this.#timers.set('session', due <= now ? Infinity : due);
+    // What was due by then waits for the uplink, which speaks up when it can take it.
+    this.#timers.set('session', due <= this.#handledAt ? Infinity : due);
     if (this.session.size > 0) this.#timers.clear('linger');
     else if (!this.#timers.has('linger')) this.#timers.set('linger', now + (this.draining ? 0 : this.#config.timing.lingerMs));
   }
 
   #handle() {
     const { session } = this;
-    session.handleTimeout(Timers.now());
+    this.#handledAt = Timers.now();
+    session.handleTimeout(this.#handledAt);
     for (let event = session.pollEvent(); event; event = session.pollEvent()) this.#onEvent(event);
     for (const stream of session.changed()) {
       const listener = this.#listeners.get(stream);

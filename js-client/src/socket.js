@@ -26,8 +26,6 @@
  * @typedef {SocketOptions & { encoding: 'utf-8' }} TextOptions
  * @typedef {SocketOptions & { encoding?: undefined }} BytesOptions
  * @typedef {Socket<Uint8Array>} TCPSocket
- * @typedef {object} SocketConstructor
- * @property {Socket<never>} prototype
  */
 
 import { PerigeeError, errorCode } from './errors.js';
@@ -337,7 +335,8 @@ class Socket {
 
 /**
  * `new TCPSocket('irc', options)` for a backend by name, `new TCPSocket('irc.example.org', 6667, options)` for a host.
- * @type {SocketConstructor & {
+ * @type {{
+ *   prototype: Socket<Uint8Array>,
  *   new (backend: string, options: TextOptions): Socket<string>,
  *   new (backend: string, options?: BytesOptions): Socket<Uint8Array>,
  *   new (host: string, port: number, options: TextOptions): Socket<string>,

@@ -49,6 +49,8 @@ export class FakeGateway {
   refuse = null;
   /** @type {UpFault[]} what happens to the next uplink POSTs */
   upFaults = [];
+  /** Breaks so many transports, each when it has something to bring. */
+  breakNext = 0;
   /** Cuts each stream after so many bytes, wherever that is. */
   cutStreamAfter = Infinity;
   /** @type {string | null} the only origin that is allowed */
@@ -251,6 +253,7 @@ export class FakeGateway {
     const transport = {
       kind: verb === 'poll' ? 'poll' : 'stream', n, role, held: [], prompt: prompt ?? false,
       send: (bytes) => {
+        if (!this.transports.has(transport)) return;
         if (transport.kind === 'stream' && sent + bytes.length > this.cutStreamAfter) {
           const part = bytes.subarray(0, this.cutStreamAfter - sent);
           this.transports.delete(transport);
@@ -304,6 +307,15 @@ export class FakeGateway {
     response.end(JSON.stringify({ code: codeName(codeNumber(code)), message: 'no' }));
   }
 
+  /** @param {Transport} transport */
+  #breaks(transport) {
+    if (this.breakNext === 0) return false;
+    this.breakNext -= 1;
+    this.transports.delete(transport);
+    transport.destroy();
+    return true;
+  }
+
   /** @param {Role} role */
   #flush(role) {
     for (const transport of [...this.transports]) {
@@ -313,6 +325,7 @@ export class FakeGateway {
         if (transport.kind === 'poll') break;
         const ends = frames.some(({ type }) => type === 'DETACH');
         transport.held = [];
+        if (this.#breaks(transport)) break;
         transport.send(Buffer.from(encode(frames)));
         if (ends) {
           this.transports.delete(transport);
@@ -322,8 +335,9 @@ export class FakeGateway {
       }
       const something = transport.held.some(({ type }) => type !== 'WELCOME');
       if (something || (transport.prompt && transport.held.length > 0)) {
-        this.transports.delete(transport);
+        if (this.#breaks(transport)) continue;
         transport.send(Buffer.from(encode(transport.held)));
+        this.transports.delete(transport);
         transport.end();
       }
     }

@@ -64,6 +64,8 @@ export class Role {
   /** DATA frames that came before bytes that were missing. */
   gaps = 0;
   helloes = 0;
+  /** @type {Frame[]} PONG and DETACH */
+  heard = [];
 
   /** @type {Frame[]} control frames for the downlink */
   #queue = [];
@@ -106,7 +108,7 @@ export class Role {
     if (this.ended) return frames;
     let room = maxData;
     for (const stream of this.streams.values()) {
-      if (stream.ack > stream.ackSent) frames.push(this.#ack(stream, false));
+      if (stream.ack > Math.max(0, stream.ackSent)) frames.push(this.#ack(stream, false));
       if (!stream.opened) continue;
       while (room > 0 && stream.next < Math.min(stream.out.length, stream.limit)) {
         const count = Math.min(MAX_DATA_BYTES, room, Math.min(stream.out.length, stream.limit) - stream.next);
@@ -189,6 +191,7 @@ export class Role {
       this.#queue.push({ type: 'PONG', t: frame.t });
       return;
     }
+    if (frame.type === 'PONG' || frame.type === 'DETACH') this.heard.push(frame);
     if (!('stream' in frame)) return;
     if (frame.stream === 0 && frame.type === 'RESET') {
       this.ended = { code: frame.code };
@@ -277,7 +280,6 @@ export class Role {
         stream.next = Math.max(entry.rn, stream.base);
         stream.limit = Math.max(stream.limit, entry.limit);
         stream.ackSent = -1;
-        if (stream.opened) after.push({ type: 'OPENED', stream: stream.id, reached: stream.target });
       }
     }
     this.#awaited.clear();
