@@ -13,7 +13,11 @@ use tokio::{runtime, task::JoinSet, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
-    backend::TlsClients, config::Config, http, listener, ops::stats::Counts, session_task::Command,
+    backend::TlsClients,
+    config::{Config, Listener},
+    http, listener,
+    ops::stats::Counts,
+    session_task::Command,
     shared::Shared,
 };
 
@@ -63,17 +67,16 @@ impl Gateway {
         let mut sockets: Vec<Vec<std::net::TcpListener>> =
             (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
-        for listener in &config.listeners {
-            let mut address = listener.address;
-            for sockets in &mut sockets {
-                let socket = listener::bind(address).map_err(|error| bind_error(address, error))?;
-                // Port 0 becomes the port that the first socket of the group got.
-                address = socket
-                    .local_addr()
-                    .map_err(|error| bind_error(address, error))?;
+        for &Listener { address } in &config.listeners {
+            let failed = |error| bind_error(address, error);
+            let group = listener::bind(address, config.workers).map_err(failed)?;
+            let bound = group
+                .first()
+                .map_or(Ok(address), std::net::TcpListener::local_addr);
+            addresses.push(bound.map_err(failed)?);
+            for (sockets, socket) in sockets.iter_mut().zip(group) {
                 sockets.push(socket);
             }
-            addresses.push(address);
         }
         let shared = Shared::new(config, tls);
         let router = http::router(shared.clone(), pages);

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, post},
 };
 use bytes::Bytes;
 use perigee_session::Code;
@@ -60,10 +60,7 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/{sid}/stream", post(stream::handle))
         .route("/perigee/v1/{sid}/poll", post(poll::handle))
         .route("/perigee/v1/{sid}/up", post(uplink::handle))
-        .route(
-            "/perigee/v1/origin",
-            get(origin_is_allowed).post(origin_is_allowed),
-        )
+        .route("/perigee/v1/origin", post(origin_is_allowed))
         .route("/ws/{backend}", any(dialect::plain::handle))
         .route_layer(from_fn_with_state(shared.clone(), cors))
         .with_state(shared);

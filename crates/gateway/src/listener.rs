@@ -47,23 +47,40 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes hyper may hold per connection and direction.
 const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Binds one socket of a group that shares an address; tokio's once a worker takes it over.
-pub(crate) fn bind(address: SocketAddr) -> Result<std::net::TcpListener> {
+/// Binds `count` sockets that share an address, one for each worker.
+///
+/// Sockets that share an address would also share it with another gateway, which knows none of our
+/// sessions; so the address must be free first.
+pub(crate) fn bind(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>> {
+    let claim = socket(address)?;
+    claim.bind(&address.into())?;
+    // Port 0 became a port; the others take the same.
+    let address = claim.local_addr()?;
+    drop(claim);
+    (0..count)
+        .map(|_| {
+            let socket = socket(address.as_socket().ok_or(ErrorKind::AddrNotAvailable)?)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address)?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` are two listeners, as they are written.
         socket.set_only_v6(true)?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Accepts until the gateway ends: while it drains, clients of live sessions may still come back.
