@@ -281,10 +281,11 @@ impl SessionTask {
                 Input::Frames(message) => {
                     self.session.handle_message(&message, now);
                 }
-                Input::Violation => {
-                    self.session
-                        .end(Code::Protocol, "only binary messages are spoken", now)
-                }
+                Input::Violation => self.session.end(
+                    Code::Protocol,
+                    "only binary messages of at most 64 KiB are spoken",
+                    now,
+                ),
                 Input::Gone => {
                     let n = attachment.n;
                     self.attachment = None;

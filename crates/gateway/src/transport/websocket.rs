@@ -15,7 +15,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use perigee_session::Code;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{
-    Message,
+    Error, Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
@@ -72,7 +72,7 @@ async fn attach(shared: &Shared, sid: &str, asker: Asker, mut websocket: WebSock
                 Err(refusal) => refusal.code(),
             }
         }
-        Ok(Some(Ok(_))) => Code::Protocol,
+        Ok(Some(Ok(_) | Err(Error::Capacity(_)))) => Code::Protocol,
         Ok(Some(Err(_)) | None) => return,
         Err(_) => Code::Idle,
     };
@@ -112,7 +112,9 @@ impl Downlink {
                 Poll::Ready(Some(Ok(Message::Binary(message)))) => {
                     Poll::Ready(Input::Frames(message))
                 }
-                Poll::Ready(Some(Ok(Message::Text(_)))) => Poll::Ready(Input::Violation),
+                Poll::Ready(Some(Ok(Message::Text(_)) | Err(Error::Capacity(_)))) => {
+                    Poll::Ready(Input::Violation)
+                }
                 // Answered by the library; the session has its own PING.
                 Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
                     continue;
@@ -138,7 +140,7 @@ impl Downlink {
             };
             self.websocket.close(Some(close)).await?;
             while let Some(Ok(_)) = self.websocket.next().await {}
-            Ok::<_, tokio_tungstenite::tungstenite::Error>(())
+            Ok::<_, Error>(())
         };
         // A peer that is gone or silent gets no better ending.
         _ = timeout(CLOSE_TIMEOUT, goodbye).await;
