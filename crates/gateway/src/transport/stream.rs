@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{
@@ -38,6 +38,7 @@ pub(crate) async fn handle(
     let (alive, gone) = oneshot::channel();
     let downlink = Downlink {
         sender: PollSender::new(sender),
+        has_room: false,
         gone,
     };
     attach
@@ -61,23 +62,34 @@ pub(super) fn refusal_text(code: Code) -> &'static str {
 /// The sending end of a stream's reply.
 pub(crate) struct Downlink {
     sender: PollSender<Bytes>,
+    /// A place in the queue is ours.
+    has_room: bool,
     gone: oneshot::Receiver<()>,
 }
 
 impl Downlink {
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        self.sender.poll_reserve(cx).map_err(|_| Gone)
+        let room = ready!(self.sender.poll_reserve(cx)).map_err(|_| Gone);
+        self.has_room = room.is_ok();
+        Poll::Ready(room)
     }
 
+    /// Sends into the room that was found.
     pub(super) fn send(&mut self, frames: Vec<u8>) {
-        // Room was reserved; if the connection is gone, `poll_gone` says so.
+        self.has_room = false;
+        // If the connection is gone meanwhile, `poll_gone` says so.
         _ = self.sender.send_item(Bytes::from(frames));
     }
 
     /// Sends last frames if there is room at once; a client that is not reading learns them when
     /// it attaches again.
     pub(super) fn send_last(&mut self, frames: Vec<u8>) {
-        if let Some(sender) = self.sender.get_ref().filter(|_| !frames.is_empty()) {
+        if frames.is_empty() {
+            return;
+        }
+        if self.has_room {
+            self.send(frames);
+        } else if let Some(sender) = self.sender.get_ref() {
             _ = sender.try_send(Bytes::from(frames));
         }
     }
