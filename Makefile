@@ -10,7 +10,7 @@ BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e fuzz deny need-run need-test unit pages browser clean
+.PHONY: help run build test check e2e fuzz deny need-run need-test binary unit pages browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,19 +32,22 @@ check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direc
 	npm run --silent --prefix js-client check
 
 unit: need-test $(JS_MODULES) ## the cores, the gateway and the client, each by itself
-	$(CARGO) test --workspace --exclude perigee-integration-tests --locked
+	$(CARGO) test --workspace --lib --bins --locked
+	$(CARGO) test --workspace --doc --locked --quiet
 	npm test --silent --prefix js-client
 
 pages: need-test ## the demo's pages, without a browser
 	node --test integration-tests/pages/*.test.mjs
 
-e2e: need-test $(JS_MODULES) ## the gateway with real servers
-	$(CARGO) test -p perigee-integration-tests --locked
+e2e: need-test $(JS_MODULES) binary ## the gateway with real servers
+	$(CARGO) test --workspace --test '*' --locked
 
-browser: need-test $(JS_MODULES) $(BROWSER_MODULES) ## the gateway with real browsers, and the README as it is written
-	$(CARGO) build --locked -p perigee-gateway
+browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with real browsers, and the README as it is written
 	npm test --silent --prefix integration-tests/browser
 	node --test integration-tests/readme.test.mjs
+
+# The whole workspace at once, so that its tests share what is built.
+binary: ; $(CARGO) build --workspace --bins --locked
 
 fuzz: need-run ## hostile input for FUZZ_SECONDS; with cargo-fuzz and a nightly toolchain guided by coverage, too
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,8 @@ import test from 'node:test';
 
 const ROOT = new URL('..', import.meta.url).pathname;
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const PERIGEE = join(ROOT, 'target/debug/perigee');
+const PERIGEE = process.env.PERIGEE_BIN ?? join(ROOT, 'target/debug/perigee');
+const CHROMIUM = [process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 const DEADLINE_MS = 60_000;
 
 const folder = mkdtempSync(join(tmpdir(), 'perigee-readme-'));
@@ -155,8 +156,9 @@ test('the page of the README talks to the server behind the gateway', { timeout:
   });
   const sitePort = await listen(site);
 
+  assert.ok(CHROMIUM, 'Chromium is missing; install it or set CHROMIUM_BIN');
   const profile = mkdtempSync(join(folder, 'profile-'));
-  const chromium = start(t, 'chromium', [
+  const chromium = start(t, CHROMIUM, [
     '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', `--user-data-dir=${profile}`,
     `--host-resolver-rules=MAP localhost:8000 127.0.0.1:${gatewayPort}, MAP localhost:3000 127.0.0.1:${sitePort}`,
