@@ -5,6 +5,8 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 CARGO = cargo
 DENY_WARNINGS = $(if $(CI),-D warnings)
+# The command line's help is made from doc comments, where <...> around a URL would be shown.
+HELP_TEXTS = -A rustdoc::bare_urls
 JS_MODULES = js-client/node_modules/.package-lock.json
 BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
@@ -28,7 +30,7 @@ check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direc
 	scripts/direction
 	node scripts/licences.mjs
 	$(CARGO) clippy --workspace --all-targets --locked -- $(DENY_WARNINGS)
-	RUSTDOCFLAGS="$(DENY_WARNINGS)" $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="$(DENY_WARNINGS) $(HELP_TEXTS)" $(CARGO) doc --workspace --no-deps --locked --quiet
 	npm run --silent --prefix js-client check
 
 unit: need-test $(JS_MODULES) ## the cores, the gateway and the client, each by itself
