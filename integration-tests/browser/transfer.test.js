@@ -14,6 +14,8 @@ import { OriginServer } from './support/origin-server.js';
 
 const BYTES = 10 * 1024 * 1024;
 const CUT_EVERY_MS = 300;
+/** At this rate 10 MiB take at least eight lives of a connection, however fast the machine is. */
+const STORM_BYTES_PER_SECOND = 4 * 1024 * 1024;
 const SWITCHES = /** @type {const} */ (['poll', 'websocket', 'stream', 'poll', 'websocket']);
 
 /**
@@ -70,8 +72,10 @@ describeInBrowsers('transfer', (name) => {
     await site?.stop();
   });
   afterEach(async () => {
-    demoProxy.calm();
-    gatewayProxy.calm();
+    for (const proxy of [demoProxy, gatewayProxy]) {
+      proxy.calm();
+      proxy.rate = Infinity;
+    }
     await browser.tidy();
   });
 
@@ -99,13 +103,11 @@ describeInBrowsers('transfer', (name) => {
       const { page } = await browser.open(own ? `${demoProxy.url}/` : site.origin);
       // The module is there before the storm: what is tested is the session, not how a browser loads a script.
       await page.evaluate((module) => import(module).then(() => {}), `${proxy().url}/perigee.js`);
-      const before = proxy().cuts;
+      proxy().rate = STORM_BYTES_PER_SECOND;
       proxy().storm(CUT_EVERY_MS);
       const echoed = await page.evaluate(echo, { module: `${proxy().url}/perigee.js`, bytes: BYTES });
-      proxy().calm();
       assertWhole(echoed);
-      assert.ok(proxy().cuts - before >= 3, `${proxy().cuts - before} cuts are too few to say anything`);
-      assert.ok(echoed.stats.resumes >= 2, `${echoed.stats.resumes} resumes`);
+      assert.ok(echoed.stats.resumes >= 7, `${echoed.stats.resumes} resumes are too few to say anything`);
     });
 
     test(`${from}: the transport is switched ${SWITCHES.length} times`, async () => {

@@ -15,6 +15,8 @@ export class CuttingProxy {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
   port = 0;
+  /** What each direction of a connection carries at most, in bytes a second. */
+  rate = Infinity;
   /** Connections it broke off. */
   cuts = 0;
   /** Connections it carried. */
@@ -93,7 +95,15 @@ export class CuttingProxy {
     this.#open.add(end);
     for (const [from, to] of [[near, far], [far, near]]) {
       from.setNoDelay(true);
-      from.pipe(to);
+      from.on('data', (chunk) => {
+        const ready = to.write(chunk);
+        const ms = (1000 * chunk.length) / this.rate;
+        if (ready && ms === 0) return;
+        from.pause();
+        if (ms > 0) setTimeout(() => from.resume(), ms);
+        else to.once('drain', () => from.resume());
+      });
+      from.on('end', () => to.end());
       from.on('error', end);
       from.on('close', () => {
         this.#open.delete(end);
