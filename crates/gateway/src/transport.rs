@@ -104,7 +104,7 @@ impl Downlink {
             Self::WebSocket(downlink) => {
                 tasks.spawn(downlink.finish(frames, code));
             }
-            Self::Stream(mut downlink) => downlink.send_last(frames),
+            Self::Stream(downlink) => downlink.send_last(frames),
             Self::Poll(mut downlink) => downlink.send(frames),
         }
     }

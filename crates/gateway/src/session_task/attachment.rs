@@ -18,8 +18,6 @@ pub(super) struct Attachment {
     ends_at: Option<Instant>,
     /// Bytes after which a stream is rotated.
     bytes_left: Option<u64>,
-    /// It is to end as soon as there is room to say so.
-    is_due: bool,
 }
 
 /// What became of an attempt to transmit.
@@ -49,12 +47,11 @@ impl Attachment {
             downlink,
             ends_at,
             bytes_left,
-            is_due: false,
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.ends_at.filter(|_| !self.is_due)
+        self.ends_at
     }
 
     pub(super) fn is_poll(&self) -> bool {
@@ -69,7 +66,7 @@ impl Attachment {
         now: Instant,
     ) -> Outcome {
         let mut sent = false;
-        while session.can_transmit() && !self.is_due {
+        while session.can_transmit() {
             match self.downlink.poll_room(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Outcome::Over,
@@ -88,24 +85,18 @@ impl Attachment {
                 return Outcome::Over;
             }
             if self.bytes_left == Some(0) {
-                self.is_due = true;
-                break;
+                return Outcome::Rotate(DetachReason::Rotate);
             }
         }
         if self.downlink.poll_flush(cx).is_err() {
             return Outcome::Over;
         }
-        self.is_due |= self.ends_at.is_some_and(|at| at <= now);
-        if self.is_due {
-            // The DETACH that says so needs room too; a client that gets it attaches again at once.
-            match self.downlink.poll_room(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Err(_)) => return Outcome::Over,
-                Poll::Ready(Ok(())) if self.is_poll() => {
-                    return Outcome::Rotate(DetachReason::Hold);
-                }
-                Poll::Ready(Ok(())) => return Outcome::Rotate(DetachReason::Rotate),
-            }
+        if self.ends_at.is_some_and(|at| at <= now) {
+            return Outcome::Rotate(if self.is_poll() {
+                DetachReason::Hold
+            } else {
+                DetachReason::Rotate
+            });
         }
         if sent { Outcome::Sent } else { Outcome::Idle }
     }

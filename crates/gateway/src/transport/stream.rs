@@ -36,9 +36,10 @@ pub(crate) async fn handle(
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (sender, receiver) = mpsc::channel(QUEUED_BATCHES);
     let (alive, gone) = oneshot::channel();
+    let (last_sender, last) = oneshot::channel();
     let downlink = Downlink {
         sender: PollSender::new(sender),
-        has_room: false,
+        last: last_sender,
         gone,
     };
     attach
@@ -47,6 +48,7 @@ pub(crate) async fn handle(
         .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
     Ok(frames_response(Body::from_stream(Frames {
         receiver,
+        last,
         _alive: alive,
     })))
 }
@@ -62,36 +64,26 @@ pub(super) fn refusal_text(code: Code) -> &'static str {
 /// The sending end of a stream's reply.
 pub(crate) struct Downlink {
     sender: PollSender<Bytes>,
-    /// A place in the queue is ours.
-    has_room: bool,
+    /// Has room however full the queue is: a stream is rotated when it is busiest, and without
+    /// DETACH its end would look like a cut.
+    last: oneshot::Sender<Bytes>,
     gone: oneshot::Receiver<()>,
 }
 
 impl Downlink {
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let room = ready!(self.sender.poll_reserve(cx)).map_err(|_| Gone);
-        self.has_room = room.is_ok();
-        Poll::Ready(room)
+        self.sender.poll_reserve(cx).map_err(|_| Gone)
     }
 
-    /// Sends into the room that was found.
     pub(super) fn send(&mut self, frames: Vec<u8>) {
-        self.has_room = false;
-        // If the connection is gone meanwhile, `poll_gone` says so.
+        // Room was reserved; if the connection is gone, `poll_gone` says so.
         _ = self.sender.send_item(Bytes::from(frames));
     }
 
-    /// Sends last frames if there is room at once; a client that is not reading learns them when
-    /// it attaches again.
-    pub(super) fn send_last(&mut self, frames: Vec<u8>) {
-        if frames.is_empty() {
-            return;
-        }
-        if self.has_room {
-            self.send(frames);
-        } else if let Some(sender) = self.sender.get_ref() {
-            _ = sender.try_send(Bytes::from(frames));
-        }
+    /// Sends last frames, after all that is queued.
+    pub(super) fn send_last(self, frames: Vec<u8>) {
+        // If the connection is gone, the client learns them when it attaches again.
+        _ = self.last.send(Bytes::from(frames));
     }
 
     /// Ready when the connection that carried the reply is gone.
@@ -103,6 +95,7 @@ impl Downlink {
 /// The reply's body; its end is the end of the attachment.
 struct Frames {
     receiver: mpsc::Receiver<Bytes>,
+    last: oneshot::Receiver<Bytes>,
     /// Dropped with the body, which tells the session.
     _alive: oneshot::Sender<()>,
 }
@@ -111,6 +104,45 @@ impl Stream for Frames {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.receiver.poll_recv(cx).map(|frames| frames.map(Ok))
+        if let Some(frames) = ready!(self.receiver.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(frames)));
+        }
+        // The downlink is gone, so whether there are last frames is known; asked again, there are none.
+        let last = self.last.try_recv().ok();
+        Poll::Ready(last.filter(|frames| !frames.is_empty()).map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn last_frames_follow_a_full_queue() {
+        let (sender, receiver) = mpsc::channel(QUEUED_BATCHES);
+        let (alive, gone) = oneshot::channel();
+        let (last_sender, last) = oneshot::channel();
+        let mut downlink = Downlink {
+            sender: PollSender::new(sender),
+            last: last_sender,
+            gone,
+        };
+        let frames = Frames {
+            receiver,
+            last,
+            _alive: alive,
+        };
+        let mut want = Vec::new();
+        while let Some(Ok(())) = std::future::poll_fn(|cx| downlink.poll_room(cx)).now_or_never() {
+            downlink.send(b"batch".to_vec());
+            want.push("batch");
+        }
+        assert_eq!(want.len(), QUEUED_BATCHES);
+        downlink.send_last(b"last".to_vec());
+        want.push("last");
+        let got: Vec<Bytes> = frames.filter_map(async |batch| batch.ok()).collect().await;
+        assert_eq!(got, want);
     }
 }
