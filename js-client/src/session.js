@@ -606,8 +606,11 @@ export class Session {
       try {
         if (entry.base > stream.receive.rn) throw new StreamError('lost', 'the gateway no longer has the next bytes');
         stream.send.grant(entry.limit);
-        if (socket) stream.send.rewind(entry.rn);
-        else stream.send.skip(entry.rn);
+        if (socket) {
+          stream.send.rewind(entry.rn);
+          // What the gateway still holds tells which ack it has seen.
+          stream.ackSent = entry.base;
+        } else stream.send.skip(entry.rn);
       } catch (error) {
         if (!(error instanceof StreamError)) throw error;
         this.reset(stream, error.code, error.message);
