@@ -72,6 +72,9 @@ test('a WebSocket that does not answer after the network changed is left', async
   assert.ok(downlink);
   happens('online');
   await until(() => fake.role.heard.some(({ type }) => type === 'PING'), 'asked');
+  // What is acked after the PING was answered after the PING.
+  await socket.writable.getWriter().write('x');
+  await until(() => socket.stats.acked === 1, 'answered');
   assert.equal(gateway.stats.resumes, 0, 'it answers');
   fake.transports.delete(downlink);
   happens('online');
