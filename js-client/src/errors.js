@@ -6,24 +6,24 @@
 
 /** @type {Readonly<Record<ErrorCode, string>>} */
 const MEANING = {
-  protocol: 'the gateway and this client do not understand each other',
-  version: 'the gateway does not speak this version of the protocol',
-  denied: 'this page may not connect there',
+  protocol: 'the protocol was broken',
+  version: 'gateway and client differ in version',
+  denied: 'not allowed',
   refused: 'the server refused the connection',
-  timeout: 'the server did not answer in time',
-  dns: 'the name of the server has no usable address',
-  tls: 'no secure connection to the server could be made',
-  unreachable: 'the server could not be reached',
-  reset: 'the server broke the connection off',
-  aborted: 'the application gave up',
-  lost: 'the gateway no longer knows the connection',
+  timeout: 'the server did not answer',
+  dns: 'the server has no address',
+  tls: 'no TLS with the server',
+  unreachable: 'the server cannot be reached',
+  reset: 'the connection was reset',
+  aborted: 'given up',
+  lost: 'the gateway lost the connection',
   flow: 'more was sent than was granted',
   limit: 'a limit was reached',
-  overloaded: 'the gateway has no room for more',
+  overloaded: 'the gateway has no room',
   going_away: 'the gateway is stopping',
   idle: 'a deadline passed',
   internal: 'the gateway has a fault',
-  offline: 'there is no way to the gateway',
+  offline: 'no way to the gateway',
 };
 
 /** Why a connection ended. */

@@ -124,26 +124,20 @@ export class Gateway {
   }
 
   #makeLink() {
-    /** @param {(link: Link) => void} run */
-    const ifCurrent = (run) => {
-      if (this.#link === link) run(link);
-    };
     /** @type {Link} */
-    const link = new Link(this.#config, {
-      state: (state) => ifCurrent(() => state !== 'closed' && this.#setState(state)),
-      transport: (from, to, reason) => ifCurrent(() => this.#events.emit('transport', { from, to, reason })),
-      detach: (reason) => ifCurrent(() => this.#events.emit('detach', { reason })),
-      resume: (transport, afterMs) => ifCurrent(() => this.#events.emit('resume', { transport, afterMs })),
-      goaway: (afterMs, code) => this.#events.emit('goaway', { afterMs, code }),
-      over: (code, existed) => {
-        addTo(this.#past, link);
-        this.#links.delete(link);
-        ifCurrent(() => {
-          this.#link = null;
-          this.#setState('idle');
-        });
-        if (existed && code !== 'closed') this.#events.emit('lost', { code });
-      },
+    const link = new Link(this.#config, (name, event) => {
+      // A link that drains is nobody's concern but its sockets'.
+      if (this.#link !== link) return;
+      if ('state' in event) this.#setState(event.state);
+      else this.#events.emit(name, event);
+    }, (code) => {
+      addTo(this.#past, link);
+      this.#links.delete(link);
+      if (this.#link === link) {
+        this.#link = null;
+        this.#setState('idle');
+      }
+      if (link.session.confirmed && code !== 'closed') this.#events.emit('lost', { code });
     });
     this.#links.add(link);
     this.#setState('connecting');

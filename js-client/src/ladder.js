@@ -1,10 +1,12 @@
 /**
- * Which transport to try next. Pure: a list in order of preference, what failed since it last worked, and what worked
- * last go in; a name comes out.
+ * Which transport to try next. The choice is pure: a list in order of preference, what failed since it last worked, and
+ * what worked last go in; a name comes out. A Ladder remembers what goes in.
  *
  * @typedef {import('./session.js').Kind} Kind
  * @typedef {Readonly<Partial<Record<Kind, number>>>} Failures how often each failed since it last worked
  */
+
+import { recall, remember } from './memory.js';
 
 /** @type {readonly Kind[]} */
 export const KINDS = ['websocket', 'stream', 'poll'];
@@ -57,9 +59,90 @@ export function stepUpDelay(stepUpAfterMs, inVain) {
 /**
  * Full jitter: anything from nothing to a bound that doubles, so that clients cut off together do not come back together.
  * @param {number} failures
- * @param {{ minMs: number, maxMs: number }} bounds
- * @param {number} random 0 ≤ random < 1
+ * @param {{ backoffMinMs: number, backoffMaxMs: number }} timing
+ * @param {number} [random] 0 ≤ random < 1
  */
-export function backoff(failures, { minMs, maxMs }, random) {
-  return random * Math.min(maxMs, minMs * 2 ** Math.min(failures, 30));
+export function backoff(failures, { backoffMinMs, backoffMaxMs }, random = Math.random()) {
+  return random * Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(failures, 30));
+}
+
+/** What a link learned about the transports it can use. */
+export class Ladder {
+  /** @type {Kind | null} the only one to use */
+  forced;
+  #config;
+  /** @type {Partial<Record<Kind, number>>} */
+  #failures = {};
+  /** @type {Kind | null} */
+  #worked;
+  /** @type {Set<Kind>} tried since the last pause */
+  #tried = new Set();
+  #rounds = 0;
+  #stepUpsInVain = 0;
+
+  /** @param {import('./options.js').Config} config */
+  constructor(config) {
+    this.#config = config;
+    this.#worked = recall(config);
+    this.forced = config.transport === 'auto' ? null : config.transport;
+  }
+
+  /** @param {readonly Kind[]} [busy] */
+  next(busy = []) {
+    return this.forced ?? next(this.#config.transports, this.#failures, this.#worked, busy);
+  }
+
+  /** A rung that was not tried since the last pause. */
+  nextUntried() {
+    if (this.forced !== null) return null;
+    return next(this.#config.transports, this.#failures, this.#worked, [...this.#tried]);
+  }
+
+  /** A rung to try while `current` works. @param {Kind} current */
+  better(current) {
+    return this.forced === null ? better(this.#config.transports, this.#failures, current) : null;
+  }
+
+  /** How long to stay on `current` before a better rung is tried. @param {Kind} current */
+  stepUpDelay(current) {
+    if (this.better(current) === null) return Infinity;
+    return stepUpDelay(this.#config.timing.stepUpAfterMs, this.#stepUpsInVain);
+  }
+
+  /** @param {Kind} kind */
+  trying(kind) {
+    this.#tried.add(kind);
+  }
+
+  /** @param {Kind} kind */
+  worked(kind) {
+    this.#failures[kind] = 0;
+    this.#worked = kind;
+    this.startOver();
+    if (this.forced !== null) return;
+    remember(this.#config, kind);
+    if (kind === this.#config.transports[0]) this.#stepUpsInVain = 0;
+  }
+
+  /** @param {Kind} kind */
+  failed(kind) {
+    this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
+  }
+
+  steppedUpInVain() {
+    this.#stepUpsInVain += 1;
+  }
+
+  /** There is reason to hope: no pause is due. */
+  startOver() {
+    this.#rounds = 0;
+    this.#tried.clear();
+  }
+
+  /** Every rung failed. @returns {number} for how many pauses in a row that is so, this one not counted */
+  pause() {
+    this.#tried.clear();
+    this.#rounds += 1;
+    return this.#rounds - 1;
+  }
 }

@@ -27,20 +27,15 @@
  * @property {boolean} prompt
  * @property {boolean} useful it brought something worth a poll
  *
- * @typedef {object} LinkEvents
- * @property {(state: LinkState) => void} state
- * @property {(from: Kind | null, to: Kind, reason: string) => void} transport
- * @property {(reason: string) => void} detach
- * @property {(transport: Kind, afterMs: number) => void} resume
- * @property {(afterMs: number, code: Code) => void} goaway the link may now be `draining`
- * @property {(code: ErrorCode | 'closed', existed: boolean) => void} over `existed`: the gateway had made the session
+ * @typedef {import('./gateway.js').GatewayEvents} Events
+ * @typedef {<Name extends keyof Events>(name: Name, event: Events[Name]) => void} Emit
+ * @typedef {(code: ErrorCode | 'closed') => void} OnOver
  */
 
 import { DETACH_LEAVING, DETACH_ROTATE, DETACH_SUPERSEDED, Session } from './session.js';
 import { errorCode } from './errors.js';
 import { encode } from './frame.js';
-import { backoff, better, next, stepUpDelay } from './ladder.js';
-import { recall, remember } from './memory.js';
+import { Ladder, backoff } from './ladder.js';
 import { askOrigin } from './origin.js';
 import { watchPage } from './page.js';
 import { Timers } from './timers.js';
@@ -62,8 +57,8 @@ const SHORT_LIFE_MS = 5000;
 const SHORT_POLL_MS = 500;
 /** Frames that a poll may bring again and again without any progress. */
 const REPEATABLE = ['WELCOME', 'DETACH', 'PAD', 'ACK', 'DATA', 'OPENED'];
-/** What a refused attempt cannot be tried again after. */
-const FATAL = /** @type {readonly (Code | null)[]} */ (['protocol', 'version', 'denied', 'lost']);
+/** @type {readonly Code[]} what it is of no use to try again after */
+const FATAL = ['protocol', 'version', 'denied', 'lost'];
 
 export class Link {
   session;
@@ -75,7 +70,8 @@ export class Link {
   resumes = 0;
 
   #config;
-  #events;
+  #emit;
+  #whenOver;
   #timers;
   #uplink;
   #unwatch;
@@ -96,18 +92,9 @@ export class Link {
   /** @type {Kind | null} */
   #used = null;
 
-  /** @type {Kind | null} */
-  #forced;
-  /** @type {Partial<Record<Kind, number>>} */
-  #failures = {};
-  /** @type {Kind | null} */
-  #worked;
-  /** @type {Set<Kind>} tried since the last pause */
-  #tried = new Set();
-  #rounds = 0;
+  #ladder;
   #shortLives = 0;
   #emptyPolls = 0;
-  #stepUpsInVain = 0;
   /** @type {{ code: import('./codes.js').EndCode, text: string }} why the last attempt failed */
   #reason = { code: 'offline', text: '' };
   /** @type {number | null} */
@@ -116,12 +103,12 @@ export class Link {
   #origin = new AbortController();
   #asking = false;
 
-  /** @param {Config} config @param {LinkEvents} events */
-  constructor(config, events) {
+  /** @param {Config} config @param {Emit} emit @param {OnOver} onOver called when the link is closed */
+  constructor(config, emit, onOver) {
     this.#config = config;
-    this.#events = events;
-    this.#forced = config.transport === 'auto' ? null : config.transport;
-    this.#worked = recall(config);
+    this.#emit = emit;
+    this.#whenOver = onOver;
+    this.#ladder = new Ladder(config);
     this.session = new Session(config.timing);
     this.#timers = new Timers((name) => this.#onTimer(name));
     this.#uplink = new Uplink(config, this.session, this.#timers, (failure) => this.#onPosted(failure));
@@ -130,7 +117,7 @@ export class Link {
       hide: (persisted) => this.#onHide(persisted),
       show: () => this.#onShow(),
     });
-    this.#timers.set('connect', Timers.now() + config.timing.connectTimeoutMs);
+    this.#timers.after('connect', config.timing.connectTimeoutMs);
     // The first socket is opened by the caller, so that its OPEN goes with the first HELLO.
     queueMicrotask(() => this.#input(() => this.state === 'connecting' && this.#try('first')));
   }
@@ -166,17 +153,17 @@ export class Link {
 
   /** @param {Kind | null} kind null gives the choice back */
   use(kind) {
-    this.#forced = kind;
+    this.#ladder.forced = kind;
     this.#input(() => {
       if (this.state === 'closed') return;
       this.#timers.clear('stepup');
       const busy = this.#pending.size > 0;
       const current = this.#current;
       this.#dropPending();
-      this.#tried.clear();
+      this.#ladder.startOver();
       if (current === null) this.#try(kind === null ? 'auto' : 'forced');
       else if (kind !== null && kind !== current.kind) this.#start(kind, 'forced');
-      else if (kind === null && better(this.#config.transports, this.#failures, current.kind) !== null) this.#stepUp();
+      else if (this.#ladder.better(current.kind) !== null) this.#stepUp();
       // What was given up may be the newest attachment in the eyes of the gateway.
       else if (busy) this.#start(current.kind, 'back', { race: false });
     });
@@ -199,7 +186,7 @@ export class Link {
   /** @param {string} why */
   #try(why) {
     if (this.state === 'closed' || this.#hidden) return;
-    const kind = this.#forced ?? next(this.#config.transports, this.#failures, this.#worked, this.#busy());
+    const kind = this.#ladder.next(this.#busy());
     if (kind !== null) this.#start(kind, why);
   }
 
@@ -220,12 +207,12 @@ export class Link {
    */
   #start(kind, why, { race = true, timeoutMs = this.#config.timing.attemptTimeoutMs } = {}) {
     this.#timers.clear('retry');
-    this.#tried.add(kind);
+    this.#ladder.trying(kind);
     const prompt = kind === 'poll';
     const attempt = this.#open(kind, why, prompt);
     this.#pending.set(attempt.n, attempt);
-    this.#timers.set(`attempt:${attempt.n}`, attempt.startedAt + timeoutMs);
-    if (race && this.#forced === null) this.#timers.set('race', attempt.startedAt + this.#config.timing.raceAfterMs);
+    this.#timers.after(`attempt:${attempt.n}`, timeoutMs);
+    if (race && this.#ladder.forced === null) this.#timers.after('race', this.#config.timing.raceAfterMs);
   }
 
   /** @param {Kind} kind @param {string} why @param {boolean} prompt @returns {Attempt} */
@@ -258,14 +245,11 @@ export class Link {
     // A poll that goes on as the one before it did.
     if (attempt === undefined) return;
     this.#pending.delete(n);
-    this.#timers.clear(`attempt:${n}`);
-    this.#timers.clear('race');
-    this.#timers.clear('connect');
-    this.#timers.clear('giveup');
+    this.#timers.clear(`attempt:${n}`, 'race', 'connect', 'giveup');
     this.#origin.abort();
     for (const other of this.#pending.values()) {
       // What was started before and answers after has lost the race.
-      if (other.n < n) this.#failed(other.kind);
+      if (other.n < n) this.#ladder.failed(other.kind);
       this.#discard(other);
     }
     this.#pending.clear();
@@ -274,37 +258,18 @@ export class Link {
     attempt.welcomedAt = now;
     attempt.carriedBefore = this.#carried;
     this.#current = attempt;
-    if (before && !before.ended) this.#discard(before);
-    if (before) this.session.detached(before.n, now);
-    this.#succeeded(attempt.kind);
-    if (this.#used !== attempt.kind) this.#events.transport(this.#used, attempt.kind, attempt.why);
+    if (before) this.#discard(before);
+    this.#ladder.worked(attempt.kind);
+    this.#timers.after('stepup', this.#ladder.stepUpDelay(attempt.kind));
+    if (this.#used !== attempt.kind) this.#emit('transport', { from: this.#used, to: attempt.kind, reason: attempt.why });
     this.#used = attempt.kind;
     const since = this.#detachedAt;
     this.#detachedAt = null;
     this.#setState('attached');
     if (since !== null) {
       this.resumes += 1;
-      this.#events.resume(attempt.kind, now - since);
+      this.#emit('resume', { transport: attempt.kind, afterMs: now - since });
     }
-  }
-
-  /** @param {Kind} kind */
-  #succeeded(kind) {
-    this.#failures[kind] = 0;
-    this.#worked = kind;
-    this.#rounds = 0;
-    this.#tried.clear();
-    if (this.#forced !== null) return;
-    remember(this.#config, kind);
-    if (kind === this.#config.transports[0]) this.#stepUpsInVain = 0;
-    const up = better(this.#config.transports, this.#failures, kind);
-    const { stepUpAfterMs } = this.#config.timing;
-    this.#timers.set('stepup', up === null ? Infinity : Timers.now() + stepUpDelay(stepUpAfterMs, this.#stepUpsInVain));
-  }
-
-  /** @param {Kind} kind */
-  #failed(kind) {
-    this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
   }
 
   /** @param {Attempt} attempt @param {End} end */
@@ -312,18 +277,24 @@ export class Link {
     attempt.ended = true;
     attempt.clean = end.clean ?? false;
     const now = Timers.now();
-    if (end.broken) {
-      this.session.end(end.code ?? 'protocol', end.text);
-    } else if (this.#overtaken.delete(attempt.n)) {
+    if (this.#endedBy(end)) return;
+    if (this.#overtaken.delete(attempt.n)) {
       this.session.detached(attempt.n, now, { clean: attempt.clean });
     } else if (this.#pending.has(attempt.n)) {
       this.#onFailed(attempt, end);
     } else if (this.#current === attempt) {
-      if (end.code === 'lost') this.session.over('lost', end.text);
-      else if (this.#pending.size > 0) this.session.detached(attempt.n, now, { clean: attempt.clean });
+      if (this.#pending.size > 0) this.session.detached(attempt.n, now, { clean: attempt.clean });
       else if (attempt.clean) this.#pollAgain(attempt);
       else this.#lose(attempt, end.text);
     }
+  }
+
+  /** Whether what ended a transport ends the session too. @param {End} end */
+  #endedBy({ code, text, broken }) {
+    if (broken) this.session.end(code ?? 'protocol', text);
+    else if (code !== null && FATAL.includes(code)) this.session.over(code, text);
+    else return false;
+    return true;
   }
 
   /** An attempt came to nothing. @param {Attempt} attempt @param {End} end */
@@ -331,17 +302,14 @@ export class Link {
     this.#pending.delete(attempt.n);
     this.#discard(attempt);
     this.#reason = { code: end.code ?? 'offline', text: end.text };
-    if (FATAL.includes(end.code)) {
-      this.session.over(end.code ?? 'internal', end.text);
-      return;
-    }
-    this.#failed(attempt.kind);
-    if (attempt.why === 'step-up') this.#stepUpsInVain += 1;
+    if (this.#endedBy(end)) return;
+    this.#ladder.failed(attempt.kind);
+    if (attempt.why === 'step-up') this.#ladder.steppedUpInVain();
     if (this.#pending.size > 0) return;
     const current = this.#current;
-    if (current?.ended && (!current.clean || this.#forced !== null)) {
+    if (current?.ended && (!current.clean || this.#ladder.forced !== null)) {
       this.#lose(current, end.text);
-    } else if (current && this.#forced === null && attempt.why !== 'back') {
+    } else if (current && this.#ladder.forced === null && attempt.why !== 'back') {
       // The gateway may have taken the failed attempt for the newest, and then says nothing on this one any more.
       this.#start(current.kind, 'back', { race: false });
     } else {
@@ -352,43 +320,34 @@ export class Link {
   /** Tries the next rung, or pauses when all of them failed. @param {{ code: Code | null }} end */
   #again(end) {
     if (!this.session.confirmed && end.code === null) void this.#askWhy();
-    const left = this.#config.transports.filter((kind) => !this.#tried.has(kind));
-    if (this.#forced === null && left.length > 0) {
-      const kind = next(left, this.#failures, this.#worked);
-      if (kind !== null) this.#start(kind, 'fallback');
-      return;
-    }
-    this.#tried.clear();
-    this.#pause(this.#rounds);
-    this.#rounds += 1;
+    const kind = this.#ladder.nextUntried();
+    if (kind !== null) this.#start(kind, 'fallback');
+    else this.#pause(this.#ladder.pause());
   }
 
   /** @param {number} failures */
   #pause(failures) {
-    const { backoffMinMs: minMs, backoffMaxMs: maxMs } = this.#config.timing;
-    this.#timers.set('retry', Timers.now() + backoff(failures, { minMs, maxMs }, Math.random()));
+    this.#timers.after('retry', backoff(failures, this.#config.timing));
   }
 
   /** The transport in use is gone. @param {Attempt} attempt @param {string} reason @param {{ trusted?: boolean }} [options] */
   #lose(attempt, reason, { trusted = false } = {}) {
     const now = Timers.now();
     this.#current = null;
-    this.#timers.clear('stepup');
-    this.#timers.clear('rotate');
-    this.#timers.clear('probe');
+    this.#timers.clear('stepup', 'rotate', 'probe');
     this.#discard(attempt);
     for (const old of this.#overtaken.values()) this.#discard(old);
     this.#overtaken.clear();
     if (this.#pending.size === 0) this.#uplink.abort();
     this.#detachedAt ??= now;
-    this.#timers.set('giveup', now + this.session.resumeMs + 2.2 * this.session.heartbeatMs);
+    this.#timers.after('giveup', this.session.resumeMs + 2.2 * this.session.heartbeatMs);
     this.#setState('detached');
-    this.#events.detach(reason);
+    this.#emit('detach', { reason });
     const short = !trusted && now - attempt.welcomedAt < SHORT_LIFE_MS;
     // A short life that moved the streams on is worth another one soon, however often that happens.
     const most = this.#carried > attempt.carriedBefore ? 2 : Infinity;
     this.#shortLives = short ? Math.min(this.#shortLives + 1, most) : 0;
-    if (short) this.#failed(attempt.kind);
+    if (short) this.#ladder.failed(attempt.kind);
     if (this.#pending.size > 0) return;
     // What worked before was cut, so there is no reason to wait, unless that goes on and on.
     if (this.#shortLives < 2) this.#try('resume');
@@ -411,8 +370,8 @@ export class Link {
 
   #stepUp() {
     const current = this.#current;
-    if (current === null || this.#pending.size > 0 || this.#forced !== null) return;
-    const kind = better(this.#config.transports, this.#failures, current.kind);
+    if (current === null || this.#pending.size > 0) return;
+    const kind = this.#ladder.better(current.kind);
     if (kind !== null) this.#start(kind, 'step-up', { race: false, timeoutMs: this.#config.timing.raceAfterMs });
   }
 
@@ -423,8 +382,7 @@ export class Link {
     const quick = !answered.useful && !answered.prompt && Timers.now() - answered.startedAt < SHORT_POLL_MS;
     this.#emptyPolls = quick ? this.#emptyPolls + 1 : 0;
     if (quick) {
-      const { backoffMinMs: minMs, backoffMaxMs: maxMs } = this.#config.timing;
-      this.#timers.set('poll', Timers.now() + backoff(this.#emptyPolls - 1, { minMs, maxMs }, Math.random()));
+      this.#timers.after('poll', backoff(this.#emptyPolls - 1, this.#config.timing));
     } else {
       // The application gets its turn first, so that what it takes is acked by the next poll.
       void macrotask().then(() => this.#input(() => this.#pollNow(answered)));
@@ -464,12 +422,11 @@ export class Link {
     } while (this.#pumpAgain);
     this.#pumping = false;
     if (this.state === 'closed') return;
-    const now = Timers.now();
     const due = this.session.nextTimeout();
     // What was due by then waits for the uplink, which speaks up when it can take it.
     this.#timers.set('session', due <= this.#handledAt ? Infinity : due);
     if (this.session.size > 0) this.#timers.clear('linger');
-    else if (!this.#timers.has('linger')) this.#timers.set('linger', now + (this.draining ? 0 : this.#config.timing.lingerMs));
+    else if (!this.#timers.has('linger')) this.#timers.after('linger', this.draining ? 0 : this.#config.timing.lingerMs);
   }
 
   #handle() {
@@ -495,7 +452,7 @@ export class Link {
       for (;;) {
         const room = transport.room();
         if (room < LEAST_ROOM_BYTES) {
-          this.#timers.set('drain', Timers.now() + DRAIN_MS);
+          this.#timers.after('drain', DRAIN_MS);
           break;
         }
         const bytes = session.pollTransmit(Math.min(room, MAX_MESSAGE_BYTES), Timers.now());
@@ -504,7 +461,7 @@ export class Link {
       }
     }
     const current = this.#current;
-    if (session.wantsAttach && current?.kind === 'poll' && !current.ended) this.#pollNow(current);
+    if (session.wantsAttach && current?.kind === 'poll' && (!current.ended || this.#timers.has('poll'))) this.#pollNow(current);
   }
 
   /** @param {import('./session.js').SessionEvent} event */
@@ -538,8 +495,8 @@ export class Link {
         if (event.code === 'going_away') {
           this.draining = true;
           this.#timers.clear('linger');
-        } else this.#timers.set('rotate', Timers.now() + event.afterMs);
-        this.#events.goaway(event.afterMs, event.code);
+        } else this.#timers.after('rotate', event.afterMs);
+        this.#emit('goaway', { afterMs: event.afterMs, code: event.code });
         return;
       case 'over':
         this.#onOver(event.code);
@@ -571,11 +528,9 @@ export class Link {
   /** @param {(End & { blocked: boolean }) | null} failure */
   #onPosted(failure) {
     this.#input(() => {
-      if (failure === null) return;
-      if (failure.broken) this.session.end(failure.code ?? 'protocol', failure.text);
-      else if (FATAL.includes(failure.code)) this.session.over(failure.code ?? 'internal', failure.text);
-      else if (failure.blocked && this.#current) {
-        this.#failed(this.#current.kind);
+      if (failure === null || this.#endedBy(failure)) return;
+      if (failure.blocked && this.#current) {
+        this.#ladder.failed(this.#current.kind);
         this.#lose(this.#current, failure.text);
       }
     });
@@ -587,7 +542,7 @@ export class Link {
       const current = this.#current;
       switch (name) {
         case 'race': {
-          const kind = next(this.#config.transports, this.#failures, this.#worked, this.#busy());
+          const kind = this.#ladder.next(this.#busy());
           if (kind !== null && this.#pending.size > 0) this.#start(kind, 'race');
           return;
         }
@@ -601,7 +556,7 @@ export class Link {
           if (current && this.#pending.size === 0) this.#start(current.kind, 'rotate');
           return;
         case 'poll':
-          if (current) this.#pollNow(current);
+          if (current?.ended) this.#pollNow(current);
           return;
         case 'probe':
           if (current) this.#lose(current, 'silence');
@@ -610,7 +565,7 @@ export class Link {
           this.session.over(this.#reason.code, this.#reason.text);
           return;
         case 'giveup':
-          this.session.over('lost', 'it was out of reach for too long');
+          this.session.over('lost', 'out of reach for too long');
           return;
         case 'linger':
           if (this.session.size === 0) this.session.end('closed', '');
@@ -630,9 +585,7 @@ export class Link {
     this.#asking = true;
     const answer = await askOrigin(this.#config, this.#origin.signal);
     this.#asking = false;
-    if (typeof answer === 'object' && FATAL.includes(answer.code)) {
-      this.#input(() => this.session.confirmed || this.session.over(answer.code, answer.text));
-    }
+    if (typeof answer === 'object') this.#input(() => this.session.confirmed || this.#endedBy(answer));
   }
 
   #onOnline() {
@@ -640,12 +593,11 @@ export class Link {
       const current = this.#current;
       if (current === null) {
         if (this.#pending.size > 0) return;
-        this.#rounds = 0;
-        this.#tried.clear();
+        this.#ladder.startOver();
         this.#try('online');
       } else if (current.kind === 'websocket') {
         this.session.probe(current.n);
-        this.#timers.set('probe', Timers.now() + this.#config.timing.probeMs);
+        this.#timers.after('probe', this.#config.timing.probeMs);
       } else if (this.#pending.size === 0) {
         this.#start(current.kind, 'online');
       }
@@ -695,14 +647,14 @@ export class Link {
     this.#overtaken.clear();
     this.#current = null;
     this.#setState('closed');
-    this.#events.over(code === 'aborted' ? 'closed' : errorCode(code), session.confirmed);
+    this.#whenOver(code === 'aborted' ? 'closed' : errorCode(code));
   }
 
   /** @param {LinkState} state */
   #setState(state) {
     if (this.state === state) return;
     this.state = state;
-    this.#events.state(state);
+    if (state !== 'closed') this.#emit('state', { state });
   }
 }
 

@@ -61,17 +61,15 @@ const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'sto
  */
 export function configure(url, options) {
   for (const name of Object.keys(options)) {
-    if (!CHOICES.includes(name) && !(name in TIMING)) throw new TypeError(`unknown option ${name}`);
+    if (!CHOICES.includes(name) && !Object.hasOwn(TIMING, name)) throw new TypeError(`unknown option ${name}`);
   }
   const timing = { ...TIMING };
   for (const name of /** @type {(keyof Timing)[]} */ (Object.keys(TIMING))) {
     const value = options[name] ?? timing[name];
-    if (typeof value !== 'number' || !(value >= 0)) throw new TypeError(`${name} is not a number of 0 or more`);
+    const valid = name.endsWith('Bytes') ? Number.isSafeInteger(value) && value > 0 : value >= 0;
+    if (!valid) throw new TypeError(`${name} cannot be ${value}`);
     timing[name] = value;
   }
-  if (!(timing.windowBytes >= 1) || !(timing.sendBytes >= 1)) throw new TypeError('windowBytes and sendBytes are 1 or more');
-  timing.windowBytes = Math.floor(timing.windowBytes);
-  timing.sendBytes = Math.floor(timing.sendBytes);
 
   const WebSocket = options.WebSocket ?? globalThis.WebSocket;
   /** @param {Kind} kind */
@@ -81,7 +79,7 @@ export function configure(url, options) {
   for (const kind of transport === 'auto' ? list : [...list, transport]) checkKind(kind);
   if (transport !== 'auto' && !usable(transport)) throw new TypeError(`there is no ${transport} here`);
   const transports = list.filter(usable);
-  if (transports.length === 0) throw new TypeError('transports names none that can be used here');
+  if (transports.length === 0) throw new TypeError('there is no transport here');
 
   return {
     url: baseUrl(url),
@@ -103,11 +101,10 @@ export function checkKind(kind) {
 
 /** @param {string | URL | undefined} url */
 function baseUrl(url) {
-  const own = new URL(import.meta.url);
-  if (url === undefined && !own.protocol.startsWith('http')) throw new TypeError('the URL of the gateway is missing');
-  const parsed = new URL(url ?? own.origin, globalThis.document?.baseURI ?? globalThis.location?.href);
-  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') throw new TypeError(`${parsed.href} is not an http URL`);
-  return (parsed.origin + parsed.pathname).replace(/\/+$/, '');
+  const { protocol, origin, pathname } = new URL(url ?? new URL('/', import.meta.url), globalThis.document?.baseURI);
+  // A module that came from a file, as in Node, does not say where its gateway is.
+  if (!/^https?:$/.test(protocol)) throw new TypeError('the http URL of the gateway is missing');
+  return (origin + pathname).replace(/\/+$/, '');
 }
 
 /** @returns {Storage | null} */

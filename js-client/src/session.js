@@ -16,7 +16,6 @@
  *   | { type: 'refused', n: number, code: Code, text: string } | { type: 'detach', n: number, why: number }
  *   | { type: 'goaway', afterMs: number, code: Code } | { type: 'dead', n: number }
  *   | { type: 'over', code: EndCode, text: string }} SessionEvent
- * @typedef {{ id: number, frame: Frame, after: number }} Farewell `after`: the last HELLO that was made before it
  * @typedef {object} Attachment
  * @property {number} n
  * @property {Kind} kind
@@ -30,7 +29,8 @@
  */
 
 import { codeName, codeNumber } from './codes.js';
-import { MAX_DATA_BYTES, TOKEN_BYTES, VERSION, Writer, encode, utf8 } from './frame.js';
+import { TOKEN_BYTES, VERSION, Writer, encode } from './frame.js';
+import { Outbox } from './outbox.js';
 import { Stream, StreamError } from './stream.js';
 import { Tombstones } from './tombstones.js';
 
@@ -43,24 +43,11 @@ const MAX_STREAMS = 1024;
 const MAX_ID = 2 ** 32 - 1;
 /** docs/protocol.md section 4: a transport is dead after this many heartbeats of silence. */
 const DEAD_HEARTBEATS = 2.2;
-/** A DATA frame that carries less than this waits for the next message rather than fill the end of this one. */
-const LEAST_DATA_BYTES = 512;
 /**
  * A stream that a WELCOME leaves out is over, but why is told by the RESET that follows: the gateway may have ended it in
  * good order while the ack of our end was lost. Only without that RESET it is lost.
  */
 const MISSING_MS = 5000;
-/**
- * When to ack (docs/protocol.md rule 4): a share of the window, or a delay. On the HTTP transports an ack costs a POST;
- * with polls it rides on the next poll, which comes soon after bytes did, except the ack of an end, which frees the stream.
- * @type {Readonly<Record<Kind, { share: number, delayMs: number, endDelayMs: number }>>}
- */
-const ACKS = {
-  websocket: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
-  stream: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
-  poll: { share: 1 / 2, delayMs: Infinity, endDelayMs: 1000 },
-};
-
 export class Session {
   /** @type {string | null} null until the first WELCOME. */
   sid = null;
@@ -80,31 +67,13 @@ export class Session {
   #initial = 0;
   #tombstones = new Tombstones();
 
+  #outbox = new Outbox(this.#streams, this.stats);
+  /** @type {import('./frame.js').Reset | null} of the session */
+  #last = null;
+
   /** @type {Map<number, Attachment>} */
   #attachments = new Map();
-  /** @type {Attachment | null} */
-  #newest = null;
   #n = 0;
-
-  /** @type {{ kind: 'socket', n: number } | { kind: 'post', inFlight: boolean } | null} */
-  #uplink = null;
-  #epoch = 0;
-  /** How often an ACK sent a log back. */
-  #rewinds = 0;
-  /** @type {Farewell[]} Last words about streams that are over. */
-  #farewells = [];
-  /** @type {Farewell[]} Those in the POST that is in flight. */
-  #said = [];
-  /** The number of the last HELLO made. */
-  #helloed = 0;
-  /** @type {number | null} */
-  #pong = null;
-  /** @type {number | null} */
-  #ping = null;
-  /** @type {Frame | null} RESET of the session. */
-  #last = null;
-  /** The id after which the next message starts to carry DATA, so that every stream gets its turn. */
-  #turn = 0;
 
   /** @type {SessionEvent[]} */
   #events = [];
@@ -128,28 +97,15 @@ export class Session {
     return this.#streams.size;
   }
 
-  /** The number of the newest attachment. */
-  get newest() {
-    return this.#newest?.n ?? 0;
-  }
-
   /** Which way frames go up now. `epoch` changes whenever that does. */
   get uplink() {
-    const kind = this.#uplink?.kind ?? null;
-    return { kind, n: this.#uplink?.kind === 'socket' ? this.#uplink.n : 0, epoch: this.#epoch };
+    const { way, epoch } = this.#outbox;
+    return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch };
   }
 
-  /**
-   * A stream waits to be opened, but its OPEN could be overtaken by the HELLO of a poll that does not list it:
-   * it has to go with a HELLO of its own.
-   */
+  /** The next stream can only be opened with the HELLO of another poll. */
   get wantsAttach() {
-    const newest = this.#newest;
-    if (newest === null || newest.kind !== 'poll' || this.#uplink?.kind !== 'post') return false;
-    for (const stream of this.#streams.values()) {
-      if (!stream.opened && !stream.openSent && !this.#mayOpen(stream)) return true;
-    }
-    return false;
+    return this.#outbox.wantsAttach;
   }
 
   // --- what the application does ---
@@ -218,7 +174,7 @@ export class Session {
    */
   reset(stream, code, text) {
     if (stream.over) return;
-    this.#farewell(stream.id, {
+    this.#outbox.farewell(stream.id, {
       type: 'RESET', stream: stream.id, code: codeNumber(code), ack: stream.receive.ack, text,
     });
     this.#finish(stream, code, text);
@@ -236,7 +192,6 @@ export class Session {
     if (this.ended) return;
     this.ended = { code, text };
     for (const stream of [...this.#streams.values()]) this.#lose(stream, code, text);
-    this.#farewells = [];
     this.#events.push({ type: 'over', code, text });
   }
 
@@ -251,15 +206,15 @@ export class Session {
    */
   attach(kind, now, { prompt = false } = {}) {
     this.#n += 1;
-    if (this.#n > MAX_ID) this.over('internal', 'out of attachment numbers');
+    if (this.#n > MAX_ID) this.over('internal', 'too many attachments');
     const attachment = {
       n: this.#n, kind, fresh: !this.confirmed, prompt, nextStream: Infinity, opensBelow: 0,
       welcomed: false, dead: false, heardAt: now,
     };
     this.#attachments.set(attachment.n, attachment);
-    this.#newest = attachment;
+    this.#outbox.newest = attachment;
     this.#tombstones.attached(now);
-    if (kind !== 'websocket' && this.confirmed && this.#uplink?.kind !== 'post') this.#takeUplink({ kind: 'post', inFlight: false });
+    if (kind !== 'websocket' && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
     return attachment.n;
   }
 
@@ -274,7 +229,7 @@ export class Session {
     if (attachment === undefined) return writer.bytes();
     const streams = [...this.#streams.values()];
     attachment.nextStream = this.#nextStream;
-    this.#helloed = Math.max(this.#helloed, n);
+    this.#outbox.helloed = Math.max(this.#outbox.helloed, n);
     writer.put({
       type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.#nextStream, initial: this.#window,
       token: this.token, prompt: attachment.prompt,
@@ -285,13 +240,13 @@ export class Session {
     attachment.opensBelow = this.#nextStream;
     for (const stream of streams) {
       if (stream.opened) continue;
-      if (!this.#putOpen(writer, stream)) {
+      if (!this.#outbox.putOpen(writer, stream)) {
         attachment.opensBelow = stream.id;
         break;
       }
     }
     // A poll is where acks ride; elsewhere they follow soon enough, when it is known that they arrive.
-    if (attachment.kind === 'poll') this.#putAcks(writer);
+    if (attachment.kind === 'poll') this.#outbox.putAcks(writer);
     return writer.bytes();
   }
 
@@ -305,13 +260,13 @@ export class Session {
     const attachment = this.#attachments.get(n);
     if (attachment === undefined) return;
     this.#attachments.delete(n);
-    if (this.#uplink?.kind === 'socket' && this.#uplink.n === n) this.#takeUplink(null);
+    if (this.#outbox.way?.kind === 'socket' && this.#outbox.way.n === n) this.#outbox.take(null);
     // What rode on a poll may be lost.
-    if (!clean && attachment.kind === 'poll') this.#ackAgain();
+    if (!clean && attachment.kind === 'poll') this.#outbox.ackAgain();
     if (clean || this.#attachments.size > 0) return;
     this.#tombstones.detached(now);
     for (const stream of this.#streams.values()) stream.missingSince = null;
-    if (this.#uplink !== null) this.#takeUplink(null);
+    if (this.#outbox.way !== null) this.#outbox.take(null);
   }
 
   // --- input ---
@@ -328,7 +283,7 @@ export class Session {
       // An attachment that asked for a session and got another one than ours speaks of other streams.
       if (attachment === undefined || this.ended) return;
       attachment.heardAt = now;
-      this.#frame(frame, now, attachment, !(this.#uplink?.kind === 'post' && this.#uplink.inFlight));
+      this.#frame(frame, now, attachment, !this.#outbox.busy);
     }
   }
 
@@ -340,17 +295,14 @@ export class Session {
    * @returns {boolean} the gateway did not take all of it, so that a part will be sent again
    */
   upDone(frames, epoch, now) {
-    const current = epoch === this.#epoch;
-    if (current && this.#uplink?.kind === 'post') {
-      this.#uplink.inFlight = false;
-      this.#said = [];
-    }
-    const before = this.#rewinds;
+    const current = epoch === this.#outbox.epoch;
+    this.#outbox.done(epoch);
+    const before = this.#outbox.rewinds;
     for (const frame of frames) {
       if (this.ended) break;
       this.#frame(frame, now, null, current);
     }
-    return this.#rewinds > before;
+    return this.#outbox.rewinds > before;
   }
 
   /**
@@ -358,11 +310,7 @@ export class Session {
    * @param {number} epoch
    */
   upFailed(epoch) {
-    if (epoch !== this.#epoch || this.#uplink?.kind !== 'post') return;
-    this.#uplink.inFlight = false;
-    this.#farewells = [...this.#said, ...this.#farewells];
-    this.#said = [];
-    this.#startOver();
+    this.#outbox.failed(epoch);
   }
 
   /** @param {number} now */
@@ -374,13 +322,13 @@ export class Session {
       }
     }
     for (const stream of [...this.#streams.values()]) {
-      if (missingUntil(stream) <= now) this.#lose(stream, 'lost', 'the gateway does not know the stream any more');
+      if (missingUntil(stream) <= now) this.#lose(stream, 'lost', 'the gateway does not know it');
     }
   }
 
   /** Asks the other side for a sign of life. @param {number} t */
   probe(t) {
-    this.#ping = t;
+    this.#outbox.ping = t;
   }
 
   // --- output ---
@@ -405,35 +353,10 @@ export class Session {
    * @returns {Uint8Array | null}
    */
   pollTransmit(maxBytes, now) {
-    const uplink = this.#uplink;
-    if (uplink === null) return null;
-    if (this.#last !== null) {
-      const bytes = encode([this.#last]);
-      this.#last = null;
-      return bytes;
-    }
-    if (this.ended || (uplink.kind === 'post' && uplink.inFlight) || !this.#hasDue(now)) return null;
-    const writer = new Writer(maxBytes);
-    this.#putFarewells(writer, uplink.kind === 'post');
-    if (this.#pong !== null) writer.put({ type: 'PONG', t: this.#pong });
-    if (this.#ping !== null) writer.put({ type: 'PING', t: this.#ping });
-    this.#pong = null;
-    this.#ping = null;
-    /** @type {Set<number>} */
-    const opening = new Set();
-    for (const stream of this.#streams.values()) {
-      if (!this.#openDue(stream)) continue;
-      if (!this.#putOpen(writer, stream)) break;
-      opening.add(stream.id);
-    }
-    this.#putAcks(writer);
-    this.#putData(writer, opening);
-    if (writer.length === 0) return null;
-    if (uplink.kind === 'post') uplink.inFlight = true;
-    return writer.bytes();
+    return this.ended ? null : this.#outbox.pollTransmit(maxBytes, now);
   }
 
-  /** The session's last message, for a transport that carries no other: RESET of the session. */
+  /** What is left to say when the session is over: RESET of the session, once, or null. */
   lastWords() {
     const bytes = this.#last === null ? null : encode([this.#last]);
     this.#last = null;
@@ -447,9 +370,7 @@ export class Session {
       if (!attachment.dead) at = Math.min(at, this.#deadAt(attachment));
     }
     for (const stream of this.#streams.values()) at = Math.min(at, missingUntil(stream));
-    if (this.#uplink === null || (this.#uplink.kind === 'post' && this.#uplink.inFlight)) return at;
-    for (const stream of this.#streams.values()) at = Math.min(at, this.#ackAt(stream));
-    return at;
+    return Math.min(at, this.#outbox.nextTimeout());
   }
 
   // --- frames ---
@@ -466,10 +387,10 @@ export class Session {
       case 'PONG':
         return;
       case 'PING':
-        this.#pong = frame.t;
+        this.#outbox.pong = frame.t;
         return;
       case 'WELCOME':
-        if (attachment === null) this.end('protocol', 'WELCOME in the reply of an uplink');
+        if (attachment === null) this.end('protocol', 'WELCOME in a wrong place');
         else this.#welcome(frame, attachment, now);
         return;
       case 'GOAWAY':
@@ -503,7 +424,7 @@ export class Session {
     if (stream === undefined) {
       // ACK and RESET of a stream that is over need no answer.
       const stone = frame.type === 'ACK' || frame.type === 'RESET' ? undefined : this.#tombstones.get(frame.stream, now);
-      if (stone && !this.#farewells.some(({ id }) => id === frame.stream)) this.#farewell(frame.stream, stone);
+      if (stone) this.#outbox.farewell(frame.stream, stone);
       return;
     }
     try {
@@ -541,7 +462,7 @@ export class Session {
         if (frame.rn !== undefined) {
           if (mayRewind && frame.rn < stream.send.next) {
             stream.send.rewind(frame.rn);
-            this.#rewinds += 1;
+            this.#outbox.rewinds += 1;
           } else {
             stream.send.skip(frame.rn);
           }
@@ -573,7 +494,7 @@ export class Session {
     const first = !this.confirmed;
     if (first) {
       if (frame.sid === undefined || frame.token === undefined) {
-        this.end('protocol', 'WELCOME of a new session without its name');
+        this.end('protocol', 'WELCOME without a session');
         return;
       }
       this.sid = frame.sid;
@@ -582,8 +503,8 @@ export class Session {
       for (const stream of this.#streams.values()) stream.send.grant(frame.initial);
       // The others asked for sessions of their own. Nobody confirms those, so the gateway forgets them.
       for (const other of this.#attachments.values()) if (other !== attachment) this.#attachments.delete(other.n);
-      this.#newest = attachment;
-    } else if (attachment !== this.#newest) {
+      this.#outbox.newest = attachment;
+    } else if (attachment !== this.#outbox.newest) {
       this.#events.push({ type: 'late', n: attachment.n });
       return;
     }
@@ -593,10 +514,9 @@ export class Session {
     const socket = attachment.kind === 'websocket';
     // With POST, transmission went back to base when the uplink was taken, and what is in flight now is not known yet
     // to the gateway that wrote this WELCOME.
-    if (socket) this.#takeUplink({ kind: 'socket', n: attachment.n });
-    else if (this.#uplink?.kind !== 'post') this.#takeUplink({ kind: 'post', inFlight: false });
-    // A HELLO without a stream said that it is over, so only what ended after it is still to be told.
-    this.#farewells = this.#farewells.filter(({ after }) => after >= attachment.n);
+    if (socket) this.#outbox.take({ kind: 'socket', n: attachment.n });
+    else if (this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
+    this.#outbox.heard(attachment.n);
     const listed = new Set();
     for (const entry of frame.entries) {
       const stream = this.#streams.get(entry.stream);
@@ -604,10 +524,13 @@ export class Session {
       if (stream === undefined) continue;
       this.#changed.add(stream);
       try {
-        if (entry.base > stream.receive.rn) throw new StreamError('lost', 'the gateway no longer has the next bytes');
+        if (entry.base > stream.receive.rn) throw new StreamError('lost', 'bytes are missing');
         stream.send.grant(entry.limit);
-        if (socket) stream.send.rewind(entry.rn);
-        else stream.send.skip(entry.rn);
+        if (socket) {
+          stream.send.rewind(entry.rn);
+          // What the gateway still holds tells which ack it has seen.
+          stream.ackSent = entry.base;
+        } else stream.send.skip(entry.rn);
       } catch (error) {
         if (!(error instanceof StreamError)) throw error;
         this.reset(stream, error.code, error.message);
@@ -618,159 +541,6 @@ export class Session {
       else if (!stream.opened && socket) stream.openSent = stream.id < attachment.opensBelow;
     }
     this.#events.push({ type: 'welcome', n: attachment.n, first });
-  }
-
-  // --- uplink ---
-
-  /** @param {{ kind: 'socket', n: number } | { kind: 'post', inFlight: boolean } | null} uplink */
-  #takeUplink(uplink) {
-    this.#uplink = uplink;
-    this.#epoch += 1;
-    this.#farewells = [...this.#said, ...this.#farewells];
-    this.#said = [];
-    this.#pong = null;
-    this.#ping = null;
-    this.#startOver();
-  }
-
-  /** Nothing is known of what arrived: everything not acked is to be sent again. */
-  #startOver() {
-    for (const stream of this.#streams.values()) {
-      stream.send.rewind(stream.send.base);
-      stream.openSent = false;
-    }
-    this.#ackAgain();
-  }
-
-  #ackAgain() {
-    for (const stream of this.#streams.values()) stream.ackSent = -1;
-  }
-
-  /** @param {Stream} stream */
-  #mayOpen(stream) {
-    // The HELLO of the newest attachment may arrive after what is sent elsewhere, and a stream it does not list is over.
-    const newest = this.#newest;
-    return newest !== null && (newest.welcomed || stream.id < newest.nextStream);
-  }
-
-  /** @param {Stream} stream */
-  #openDue(stream) {
-    return !stream.opened && !stream.openSent && this.#mayOpen(stream);
-  }
-
-  /** @param {Stream} stream */
-  #dataDue(stream) {
-    if (stream.send.ready === 0 && !stream.send.finReady) return false;
-    // POSTs and polls can overtake each other, so there OPEN goes with the DATA until it was answered.
-    return stream.opened || (this.#uplink?.kind === 'socket' ? stream.openSent : this.#mayOpen(stream));
-  }
-
-  /** @param {Stream} stream */
-  #ackPending(stream) {
-    const { ack } = stream.receive;
-    return stream.gap || (ack > 0 && ack > stream.ackSent);
-  }
-
-  /** When the stream's ACK is due; Infinity when there is nothing to ack. @param {Stream} stream */
-  #ackAt(stream) {
-    if (!this.#ackPending(stream)) return Infinity;
-    const rule = ACKS[this.#newest?.kind ?? 'websocket'];
-    const { ack, window, passed } = stream.receive;
-    if (stream.gap || stream.ackSent < 0 || ack - stream.ackSent >= window * rule.share) return -Infinity;
-    return (stream.ackSince ?? -Infinity) + (passed ? rule.endDelayMs : rule.delayMs);
-  }
-
-  /** @param {number} now */
-  #hasDue(now) {
-    if (this.#farewells.length > 0 || this.#pong !== null || this.#ping !== null) return true;
-    for (const stream of this.#streams.values()) {
-      if (this.#openDue(stream) || this.#dataDue(stream) || this.#ackAt(stream) <= now) return true;
-    }
-    return false;
-  }
-
-  /** @param {Writer} writer @param {boolean} keep until it is known that they arrived */
-  #putFarewells(writer, keep) {
-    while (this.#farewells.length > 0) {
-      const [farewell] = this.#farewells;
-      if (farewell === undefined || !writer.fits(512)) return;
-      writer.put(farewell.frame);
-      this.#farewells.shift();
-      if (keep) this.#said.push(farewell);
-    }
-  }
-
-  /** @param {Writer} writer @param {Stream} stream */
-  #putOpen(writer, stream) {
-    if (!writer.fits(1 + utf8(stream.target).length)) return false;
-    writer.put({ type: 'OPEN', stream: stream.id, service: 0, target: stream.target });
-    stream.openSent = true;
-    return true;
-  }
-
-  /** @param {Writer} writer */
-  #putAcks(writer) {
-    for (const stream of this.#streams.values()) {
-      if (!this.#ackPending(stream)) continue;
-      if (!writer.fits(24)) return;
-      writer.put(this.#ackFrame(stream));
-      stream.ackSent = stream.receive.ack;
-      stream.ackSince = null;
-      stream.gap = false;
-    }
-  }
-
-  /** @param {Stream} stream @returns {Frame} */
-  #ackFrame({ id, receive, gap }) {
-    const limit = receive.grant();
-    return gap
-      ? { type: 'ACK', stream: id, ack: receive.ack, limit, rn: receive.rn }
-      : { type: 'ACK', stream: id, ack: receive.ack, limit };
-  }
-
-  /**
-   * One DATA frame of each stream in turn while there is room.
-   * @param {Writer} writer
-   * @param {Set<number>} opening streams whose OPEN is in this message
-   */
-  #putData(writer, opening) {
-    const ids = [...this.#streams.keys()];
-    const start = ids.findIndex((id) => id > this.#turn);
-    let order = start < 0 ? ids : [...ids.slice(start), ...ids.slice(0, start)];
-    while (order.length > 0) {
-      /** @type {number[]} */
-      const again = [];
-      for (const id of order) {
-        const stream = this.#streams.get(id);
-        if (stream === undefined || !this.#dataDue(stream)) continue;
-        if (!stream.opened && this.#uplink?.kind === 'post' && !opening.has(id)) {
-          if (!this.#putOpen(writer, stream)) return;
-          opening.add(id);
-        }
-        if (!this.#putLog(writer, stream)) return;
-        this.#turn = id;
-        again.push(id);
-      }
-      order = again;
-    }
-  }
-
-  /** @param {Writer} writer @param {Stream} stream @returns {boolean} false when the message is full */
-  #putLog(writer, { id, send }) {
-    if (send.ready > 0) {
-      const room = writer.room - 16;
-      if (room < Math.min(send.ready, LEAST_DATA_BYTES)) return false;
-      const { offset, data, again } = send.take(Math.min(MAX_DATA_BYTES, room));
-      this.stats.sent += data.length - again;
-      this.stats.resent += again;
-      writer.put({ type: 'DATA', stream: id, offset, data });
-    }
-    if (send.finReady) {
-      if (!writer.fits(8)) return false;
-      writer.put({ type: 'FIN', stream: id, offset: send.written });
-      send.takeFin();
-    }
-    return true;
   }
 
   // --- ends ---
@@ -791,7 +561,7 @@ export class Session {
   /** Both ends of the stream were delivered: it is over. @param {Stream} stream */
   #settle(stream) {
     if (stream.over || !stream.send.done || !stream.receive.passed) return;
-    this.#farewell(stream.id, this.#ackFrame(stream));
+    this.#outbox.farewell(stream.id, this.#outbox.ackFrame(stream));
     this.#finish(stream, 'closed', '');
   }
 
@@ -813,17 +583,10 @@ export class Session {
     this.#changed.add(stream);
   }
 
-  /** @param {number} id @param {Frame} frame */
-  #farewell(id, frame) {
-    this.#farewells.push({ id, frame, after: this.#helloed });
-    // Only a detached session gets there, and the HELLO that ends that says the same.
-    if (this.#farewells.length > MAX_STREAMS) this.#farewells.shift();
-  }
-
   /** @param {Attachment} attachment */
   #deadAt({ kind, welcomed, fresh, heardAt }) {
     const waits = welcomed || (kind === 'poll' && !fresh);
-    return waits ? heardAt + this.heartbeatMs * DEAD_HEARTBEATS : Infinity;
+    return waits && this.heartbeatMs > 0 ? heardAt + this.heartbeatMs * DEAD_HEARTBEATS : Infinity;
   }
 }
 

@@ -79,7 +79,7 @@ class Socket {
     const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
     for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
     const { signal, encoding } = options;
-    if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`there is no encoding ${String(encoding)} here`);
+    if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`unknown encoding ${String(encoding)}`);
     const target = targetOf(host, port);
     const gateway = gatewayOf(options.gateway);
 
@@ -230,11 +230,7 @@ class Socket {
   /** Something happened on the stream. */
   #refresh() {
     const channel = this.#channel;
-    // The session may have something to say while the stream is being opened.
-    if (channel === null) {
-      queueMicrotask(() => this.#channel && this.#refresh());
-      return;
-    }
+    if (channel === null) return;
     const { link, stream } = channel;
     if (stream.opened) {
       this.#opened.resolve({
@@ -371,7 +367,7 @@ function targetOf(host, port) {
   const bracketed = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
   const target = port === undefined ? host : `${bracketed}:${port}`;
   const { length } = utf8(target);
-  if (host === '' || length > MAX_TARGET_BYTES) throw new TypeError('the name of the server is empty or too long');
+  if (host === '' || length > MAX_TARGET_BYTES) throw new TypeError('the host is empty or too long');
   return target;
 }
 
@@ -399,5 +395,5 @@ function bytesOf(chunk) {
   if (typeof chunk === 'string') return utf8(chunk);
   if (chunk instanceof ArrayBuffer) return new Uint8Array(chunk);
   if (ArrayBuffer.isView(chunk)) return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  throw new TypeError('a socket takes bytes or strings');
+  throw new TypeError('neither bytes nor a string');
 }

@@ -191,7 +191,7 @@ export class SendLog {
 
   /** @param {number} ack everything below was delivered */
   ack(ack) {
-    if (ack > this.sent) throw new StreamError('protocol', 'ack of bytes that were not sent');
+    if (ack > this.sent) throw new StreamError('protocol', 'bytes that were not sent');
     if (ack <= this.base) return;
     const bytes = Math.min(ack, this.written) - this.base;
     this.#held.drop(Math.max(0, bytes));
@@ -229,7 +229,7 @@ export class SendLog {
 
   /** @param {number} rn */
   #check(rn) {
-    if (rn > this.sent) throw new StreamError('protocol', 'the peer received bytes that were not sent');
+    if (rn > this.sent) throw new StreamError('protocol', 'bytes that were not sent');
   }
 }
 
@@ -293,7 +293,7 @@ export class ReceiveLog {
   data(offset, data) {
     const end = offset + data.length;
     if (this.#final !== null && end > this.#final) throw new StreamError('protocol', 'data beyond the end');
-    if (end > this.granted) throw new StreamError('flow', 'more data than was granted');
+    if (end > this.granted) throw new StreamError('flow', 'data beyond the limit');
     if (offset > this.rn) return -1;
     const fresh = end - this.rn;
     if (fresh <= 0) return 0;
@@ -309,7 +309,7 @@ export class ReceiveLog {
    */
   fin(offset) {
     if (this.#final !== null ? offset !== this.#final : offset < this.rn) {
-      throw new StreamError('protocol', 'the end of the stream moved');
+      throw new StreamError('protocol', 'the end moved');
     }
     if (offset > this.rn) return false;
     this.#final = offset;

@@ -24,14 +24,19 @@ export class Timers {
     this.#arm();
   }
 
+  /** @param {string} name @param {number} ms from now */
+  after(name, ms) {
+    this.set(name, Timers.now() + ms);
+  }
+
   /** @param {string} name */
   has(name) {
     return this.#deadlines.has(name);
   }
 
-  /** @param {string} name */
-  clear(name) {
-    this.set(name, Infinity);
+  /** @param {string[]} names */
+  clear(...names) {
+    for (const name of names) this.set(name, Infinity);
   }
 
   clearAll() {

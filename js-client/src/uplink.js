@@ -74,12 +74,11 @@ export class Uplink {
   async #post(bytes, epoch) {
     const flight = new AbortController();
     this.#flight = flight;
-    const { backoffMinMs: minMs, backoffMaxMs: maxMs, upTimeoutMs } = this.#config.timing;
     let late = false;
     const timeout = setTimeout(() => {
       late = true;
       flight.abort();
-    }, upTimeoutMs);
+    }, this.#config.timing.upTimeoutMs);
     /** @type {import('./frame.js').Frame[]} */
     const frames = [];
     /** @type {End | null} */
@@ -100,21 +99,21 @@ export class Uplink {
       // A gateway that did not take everything will not do so the sooner for being asked at once.
       const stalled = this.#session.upDone(frames, epoch, Timers.now());
       this.#stalls = stalled ? this.#stalls + 1 : 0;
-      if (stalled) this.#pause(backoff(this.#stalls - 1, { minMs, maxMs }, Math.random()));
+      if (stalled) this.#pause(this.#stalls);
       this.#onDone(null);
       return;
     }
     if (late) this.#bodyBytes = Math.max(MIN_BODY_BYTES, Math.floor(this.#bodyBytes / 2));
     this.#failures += 1;
     this.#session.upFailed(epoch);
-    this.#pause(backoff(this.#failures - 1, { minMs, maxMs }, Math.random()));
+    this.#pause(this.#failures);
     const blocked = this.#failures >= BLOCKED_AFTER && epoch === this.#session.uplink.epoch;
     if (blocked) this.#failures = 0;
     this.#onDone({ ...failure, blocked });
   }
 
-  /** @param {number} ms */
-  #pause(ms) {
-    this.#timers.set('up', Timers.now() + ms);
+  /** @param {number} times in a row */
+  #pause(times) {
+    this.#timers.after('up', backoff(times - 1, this.#config.timing));
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Decoder, FrameError, decode, encode, utf8 } from '../src/frame.js';
+import { encode as reference } from './support/encode.js';
 
 /** @typedef {{ name: string, hex: string, frames?: unknown[], error?: string }} Case */
 /** @type {Case[]} */
@@ -30,14 +31,23 @@ test('the vectors decode as written', () => {
   }
 });
 
-test('what is encoded decodes to the same frames', () => {
+test('what a client sends is encoded as in the vectors', () => {
+  const seen = new Set();
   for (const { name, hex, frames } of vectors) {
     if (frames === undefined) continue;
     const decoded = decode(bytesOf(hex));
-    assert.deepEqual(decode(encode(decoded)), decoded, name);
-    const carriesUnknown = name.includes('flags') || name.includes('unknown') || name.startsWith('PAD') || name.includes('many');
-    if (!carriesUnknown) assert.equal(hexOf(encode(decoded)), hex, name);
+    /** @type {import('../src/frame.js').ClientFrame[]} */
+    const ours = [];
+    for (const frame of decoded) {
+      if (frame.type === 'PAD' || frame.type === 'WELCOME' || frame.type === 'GOAWAY' || frame.type === 'OPENED') continue;
+      ours.push(frame);
+      seen.add(frame.type);
+    }
+    assert.equal(hexOf(encode(ours)), hexOf(reference(ours)), name);
+    // Flags that are not defined, unknown frames and the bytes of a PAD do not survive decoding.
+    if (!/flags|unknown|PAD|many/.test(name)) assert.equal(hexOf(reference(decoded)), hex, name);
   }
+  assert.deepEqual([...seen].sort(), ['ACK', 'DATA', 'DETACH', 'FIN', 'HELLO', 'OPEN', 'PING', 'PONG', 'RESET']);
 });
 
 test('a body cut anywhere gives the same frames', () => {
@@ -71,7 +81,7 @@ test('what is wrong is refused wherever it is cut', () => {
 
 test('a frame that was cut waits and holds no more than itself', () => {
   const decoder = new Decoder();
-  const ping = encode([{ type: 'PING', t: 7 }]);
+  const ping = reference([{ type: 'PING', t: 7 }]);
   const big = new Uint8Array(ping.length * 1000 + 3);
   for (let i = 0; i < 1000; i += 1) big.set(ping, i * ping.length);
   assert.equal(decoder.push(big).length, 1000);

@@ -48,7 +48,7 @@ test('which transport is better', () => {
 test('how long to wait', () => {
   assert.deepEqual([0, 1, 2, 20].map((inVain) => stepUpDelay(300_000, inVain)), [300_000, 600_000, 1_200_000, 3_600_000]);
   assert.equal(stepUpDelay(7_200_000, 3), 7_200_000);
-  const bounds = { minMs: 500, maxMs: 30_000 };
+  const bounds = { backoffMinMs: 500, backoffMaxMs: 30_000 };
   assert.deepEqual([0, 1, 5, 6, 1000].map((failures) => backoff(failures, bounds, 0.5)), [250, 500, 8000, 15_000, 15_000]);
   assert.equal(backoff(9, bounds, 0), 0);
 });

@@ -60,7 +60,7 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
   const type = response.headers.get('content-type') ?? '';
   if (!type.startsWith('application/octet-stream') || response.body === null) {
     await response.body?.cancel();
-    throw new HttpError(null, 'something on the way answered instead of the gateway');
+    throw new HttpError(null, 'the answer is not from a gateway');
   }
   const decoder = new Decoder();
   const reader = response.body.getReader();
@@ -74,6 +74,23 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
     if (error instanceof FrameError) await reader.cancel();
     throw error;
   }
+}
+
+/**
+ * A transport that is one exchange.
+ * @param {Config} config
+ * @param {string} path
+ * @param {import('./transport.js').Handlers} handlers
+ * @param {(whole: boolean) => import('./transport.js').End} endOfReply what it means that the reply ended
+ * @returns {import('./transport.js').Transport}
+ */
+export function openHttp(config, path, handlers, endOfReply) {
+  const controller = new AbortController();
+  const { signal } = controller;
+  exchange(config, path, handlers.hello(), { signal }, (frames) => signal.aborted || handlers.frames(frames))
+    .then(endOfReply, endOf)
+    .then((end) => signal.aborted || handlers.end(end));
+  return { room: () => 0, send: () => {}, close: () => controller.abort() };
 }
 
 /**

@@ -15,7 +15,8 @@ import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 import { codeName, codeNumber } from '../../src/codes.js';
 import { bearer } from '../../src/transports/http.js';
-import { Decoder, decode, encode } from '../../src/frame.js';
+import { decode } from '../../src/frame.js';
+import { encode } from './encode.js';
 import { pattern } from './random.js';
 import { Role } from './role.js';
 
@@ -326,7 +327,7 @@ export class FakeGateway {
         const ends = frames.some(({ type }) => type === 'DETACH');
         transport.held = [];
         if (this.#breaks(transport)) break;
-        transport.send(Buffer.from(encode(frames)));
+        transport.send(encode(frames));
         if (ends) {
           this.transports.delete(transport);
           transport.end();
@@ -336,15 +337,10 @@ export class FakeGateway {
       const something = transport.held.some(({ type }) => type !== 'WELCOME');
       if (something || (transport.prompt && transport.held.length > 0)) {
         if (this.#breaks(transport)) continue;
-        transport.send(Buffer.from(encode(transport.held)));
+        transport.send(encode(transport.held));
         this.transports.delete(transport);
         transport.end();
       }
     }
   }
-}
-
-/** Frames of a body, for a look at what is on the wire. @param {Buffer} bytes */
-export function framesOf(bytes) {
-  return new Decoder().push(bytes);
 }

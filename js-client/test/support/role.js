@@ -64,7 +64,7 @@ export class Role {
   /** DATA frames that came before bytes that were missing. */
   gaps = 0;
   helloes = 0;
-  /** @type {Frame[]} PONG and DETACH */
+  /** @type {Frame[]} PING, PONG and DETACH */
   heard = [];
 
   /** @type {Frame[]} control frames for the downlink */
@@ -108,7 +108,7 @@ export class Role {
     if (this.ended) return frames;
     let room = maxData;
     for (const stream of this.streams.values()) {
-      if (stream.ack > Math.max(0, stream.ackSent)) frames.push(this.#ack(stream, false));
+      if (stream.ack > stream.ackSent) frames.push(this.#ack(stream, false));
       if (!stream.opened) continue;
       while (room > 0 && stream.next < Math.min(stream.out.length, stream.limit)) {
         const count = Math.min(MAX_DATA_BYTES, room, Math.min(stream.out.length, stream.limit) - stream.next);
@@ -188,6 +188,7 @@ export class Role {
       return;
     }
     if (frame.type === 'PING') {
+      this.heard.push(frame);
       this.#queue.push({ type: 'PONG', t: frame.t });
       return;
     }
@@ -279,7 +280,8 @@ export class Role {
       } else {
         stream.next = Math.max(entry.rn, stream.base);
         stream.limit = Math.max(stream.limit, entry.limit);
-        stream.ackSent = -1;
+        // What the client still holds tells which ack it has seen.
+        stream.ackSent = entry.base;
       }
     }
     this.#awaited.clear();

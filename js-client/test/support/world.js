@@ -7,8 +7,9 @@
  */
 
 import assert from 'node:assert/strict';
-import { Decoder, decode, encode } from '../../src/frame.js';
+import { Decoder, decode } from '../../src/frame.js';
 import { Session } from '../../src/session.js';
+import { encode } from './encode.js';
 import { Random } from './random.js';
 import { Role } from './role.js';
 
