@@ -7,11 +7,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
 
@@ -84,15 +84,30 @@ test('every command is one that exists', () => {
   }
 });
 
-test('every link leads somewhere', () => {
-  const links = [...README.matchAll(/\]\(([^)#]+)(?:#([^)]*))?\)/g)].filter(([, path]) => !path.startsWith('http'));
-  assert.ok(links.length > 10, `${links.length} links`);
-  for (const [, path, anchor] of links) {
-    const text = readFileSync(join(ROOT, path), 'utf8');
-    if (anchor === undefined) continue;
-    const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'));
-    assert.ok(anchors.includes(anchor), `${path}#${anchor}`);
+test('every link leads somewhere, in the README and in what it links to', () => {
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
+  let links = 0;
+  for (const page of pages) {
+    const text = readFileSync(join(ROOT, page), 'utf8');
+    for (const [, path, anchor] of text.matchAll(/\]\((?!http)([^)#]*)(?:#([^)]*))?\)/g)) {
+      links += 1;
+      const linked = path === '' ? text : readFileSync(join(ROOT, dirname(page), path), 'utf8');
+      if (anchor === undefined) continue;
+      const anchors = [...linked.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => heading.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'));
+      assert.ok(anchors.includes(anchor), `${page}: ${path}#${anchor}`);
+    }
   }
+  assert.ok(links > 25, `${links} links`);
+});
+
+test('the fields of the access log are those that operators are told of', () => {
+  const source = readFileSync(join(ROOT, 'crates/gateway/src/ops/access_log.rs'), 'utf8');
+  const written = /info!\(((?:(?!info!)[^])*)"stream closed"/.exec(source)?.[1] ?? '';
+  const fields = [...written.matchAll(/^\s*(?:\{ )?([a-z_.]+) = /gm)].map(([, name]) => name);
+  const section = readFileSync(join(ROOT, 'docs/operating.md'), 'utf8').split('message `stream closed`:')[1]?.split('\n\n')[1] ?? '';
+  const told = [...section.matchAll(/^\| `([a-z_.]+)` \|/gm)].map(([, name]) => name);
+  assert.ok(fields.length > 10, `${fields.length} fields`);
+  assert.deepEqual(told, fields);
 });
 
 test('the page of the README talks to the server behind the gateway', { timeout: 2 * DEADLINE_MS }, async (t) => {

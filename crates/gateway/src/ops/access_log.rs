@@ -71,7 +71,7 @@ impl StreamRecord {
             target: "perigee::access",
             { client.addr = %client.address,
             origin = %origin_text(client.origin.as_deref()),
-            target = %self.target,
+            to = %self.target,
             rule = self.rule.as_deref().unwrap_or("-"),
             session = %short(session),
             transports = %self.transports.0.join(","),
