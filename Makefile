@@ -4,6 +4,8 @@
 ARGS ?=
 FUZZ_SECONDS ?= 60
 CARGO = cargo
+# Where rustup puts cargo and Debian puts servers, for shells that have not been told.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 DENY_WARNINGS = $(if $(CI),-D warnings)
 # The command line's help is made from doc comments, where <...> around a URL would be shown.
 HELP_TEXTS = -A rustdoc::bare_urls
