@@ -5,9 +5,10 @@ import { until } from './wait.js';
 /** @typedef {{ kind: string, nick: string, text: string, delivery: string | undefined }} Line */
 
 export class ChatPage {
-  /** @param {import('puppeteer-core').Page} page @param {string} channel */
-  constructor(page, channel) {
+  /** @param {import('puppeteer-core').Page} page @param {string} nick @param {string} channel */
+  constructor(page, nick, channel) {
     this.page = page;
+    this.nick = nick;
     this.channel = channel;
   }
 
@@ -19,7 +20,7 @@ export class ChatPage {
    */
   static async join(browser, site, settings) {
     const { page, log } = await browser.open(`${site}/chat.html?${new URLSearchParams(settings)}`);
-    const chat = new ChatPage(page, settings.channel);
+    const chat = new ChatPage(page, settings.nick, settings.channel);
     await page.keyboard.press('Enter');
     await chat.sees(settings.nick, ({ kind, nick }) => kind === 'join' && nick === settings.nick);
     return { chat, log };
