@@ -17,7 +17,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream, UnixStream, lookup_host},
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 pub(crate) use self::{connection::Connection, tls::TlsClients};
@@ -58,10 +58,39 @@ impl DialError {
     }
 }
 
-/// Connects to the permitted backend.
+/// A backend that was not reached: what the client is told and what the operator reads.
+pub(crate) struct Unreached {
+    pub(crate) code: Code,
+    pub(crate) detail: String,
+}
+
+/// Connects to the permitted backend, and says no more of a failure than the rule allows: without
+/// leave all failures of a `host:port` target look alike and take equally long, so that no page can
+/// map a network.
 ///
 /// Dropping the future abandons every attempt.
-pub(crate) async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError> {
+pub(crate) async fn reach(permit: &Permit, tls: &TlsClients) -> Result<Connection, Unreached> {
+    let deadline = Instant::now() + permit.backend.connect_timeout;
+    match dial(permit, tls).await {
+        Ok(connection) => Ok(connection),
+        Err(error) => {
+            let detail = error.to_string();
+            if permit.expose_errors {
+                return Err(Unreached {
+                    code: error.code(),
+                    detail,
+                });
+            }
+            sleep_until(deadline).await;
+            Err(Unreached {
+                code: Code::Unreachable,
+                detail,
+            })
+        }
+    }
+}
+
+async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError> {
     let backend = &permit.backend;
     let deadline = Instant::now() + backend.connect_timeout;
     let late = |_| DialError::Timeout(backend.connect_timeout);

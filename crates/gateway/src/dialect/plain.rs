@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    backend::{self, Connection},
+    backend::{self, Connection, Unreached},
     http::{Asker, Refusal},
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit},
@@ -110,15 +110,11 @@ struct Tunnel {
 impl Tunnel {
     /// Carries bytes until one side ends, and says how it ended.
     async fn run(&mut self, shared: &Shared, permit: &Permit, record: &mut StreamRecord) -> Code {
-        let mut connection = match backend::dial(permit, &shared.tls).await {
+        let mut connection = match backend::reach(permit, &shared.tls).await {
             Ok(connection) => connection,
-            Err(error) => {
-                record.detail = Some(error.to_string());
-                return if permit.expose_errors {
-                    error.code()
-                } else {
-                    Code::Unreachable
-                };
+            Err(Unreached { code, detail }) => {
+                record.detail = Some(detail);
+                return code;
             }
         };
         let timeouts = &shared.config.timeouts;

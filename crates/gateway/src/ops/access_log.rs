@@ -105,7 +105,8 @@ fn origin_text(origin: Option<&Origin>) -> String {
     origin.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
-/// Enough of a session id to match lines, not enough to be one.
+/// Enough of a session id to match lines, not enough to be one: the node and 8 random characters.
 fn short(session: &str) -> &str {
-    session.get(..session.len().min(10)).unwrap_or("-")
+    let node = session.find('-').unwrap_or(0);
+    session.get(..(node + 9).min(session.len())).unwrap_or("-")
 }

@@ -17,10 +17,9 @@ use std::{
 };
 
 use perigee_session::{Code, Session, StreamId};
-use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    backend::{self, Connection, TlsClients},
+    backend::{self, Connection, TlsClients, Unreached},
     policy::Permit,
 };
 
@@ -46,12 +45,6 @@ enum TunnelState {
     Over,
 }
 
-/// A backend that was not reached: what the client is told and what the operator reads.
-struct Unreached {
-    code: Code,
-    detail: String,
-}
-
 /// Why a tunnel ended its stream, for the operator.
 pub(crate) struct Failure(pub(crate) String);
 
@@ -71,7 +64,8 @@ impl Tunnel {
     pub(crate) fn new(stream: StreamId, permit: Permit, tls: Arc<TlsClients>) -> Self {
         let resume_timeout = permit.backend.resume_timeout;
         let reached = Arc::clone(&permit.backend.name);
-        let state = TunnelState::Dialing(Box::pin(reach(permit, tls)));
+        let state =
+            TunnelState::Dialing(Box::pin(async move { backend::reach(&permit, &tls).await }));
         Self {
             stream,
             state,
@@ -127,29 +121,6 @@ impl Tunnel {
             && code != Code::Closed
         {
             connection.reset();
-        }
-    }
-}
-
-/// Dials, and says no more of a failure than the rule allows: without leave all failures of a
-/// `host:port` target look alike and take equally long, so that no page can map a network.
-async fn reach(permit: Permit, tls: Arc<TlsClients>) -> Result<Connection, Unreached> {
-    let deadline = Instant::now() + permit.backend.connect_timeout;
-    match backend::dial(&permit, &tls).await {
-        Ok(connection) => Ok(connection),
-        Err(error) => {
-            let detail = error.to_string();
-            if permit.expose_errors {
-                return Err(Unreached {
-                    code: error.code(),
-                    detail,
-                });
-            }
-            sleep_until(deadline).await;
-            Err(Unreached {
-                code: Code::Unreachable,
-                detail,
-            })
         }
     }
 }
