@@ -6,6 +6,7 @@
  * @property {string} [gateway] URL of the gateway, if it is another one
  * @property {'auto' | 'websocket' | 'stream' | 'poll'} [transport]
  * @property {string} [backend]
+ * @property {string} [origin] in Node, where there is no page to have one
  * @property {number} bytes
  * @property {('auto' | 'websocket' | 'stream' | 'poll')[]} [switches] forced one after the other, spread over the transfer
  *
@@ -25,10 +26,10 @@
  * @param {Echo} task
  * @returns {Promise<Echoed>}
  */
-export async function echo({ module, gateway: url, transport = 'auto', backend = 'echo', bytes, switches = [] }) {
+export async function echo({ module, gateway: url, transport = 'auto', backend = 'echo', origin, bytes, switches = [] }) {
   const PIECE_BYTES = 65_536;
   const { Gateway, TCPSocket } = await import(module);
-  const gateway = new Gateway(url, { transport });
+  const gateway = new Gateway(url, { transport, ...(origin && { origin }) });
   /** @type {string[]} */
   const transports = [];
   gateway.on('transport', (/** @type {{ to: string }} */ { to }) => transports.push(to));

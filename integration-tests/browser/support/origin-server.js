@@ -4,6 +4,8 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 
 const PAGES = new URL('../pages/', import.meta.url);
+/** Used by a page as it is, too. */
+const SHARED = { 'in-page.js': new URL('in-page.js', import.meta.url) };
 const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=utf-8' };
 
 export class OriginServer {
@@ -17,7 +19,7 @@ export class OriginServer {
       const type = TYPES[/** @type {'html' | 'js'} */ (name.split('.').at(-1))];
       try {
         if (!/^[\w-]+\.\w+$/.test(name) || !type) throw new Error('no such page');
-        const body = await readFile(new URL(name, PAGES));
+        const body = await readFile(SHARED[/** @type {'in-page.js'} */ (name)] ?? new URL(name, PAGES));
         response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
       } catch {
         response.writeHead(name === 'favicon.ico' ? 204 : 404).end();
