@@ -1,1 +1,22 @@
-//! x
+//! What the stories in `tests/` are told with: a gateway in this process or in its own, a client
+//! over every transport, backends that behave and that do not, and a network that fails on demand.
+//!
+//! Invariants:
+//! - every socket is bound to port 0 of a loopback address;
+//! - nothing waits for time to pass: every wait is for a condition and has a deadline;
+//! - everything random has a seed, and the seed is in the failure.
+
+pub mod backend;
+pub mod client;
+pub mod gateway;
+pub mod http;
+pub mod pattern;
+pub mod process;
+pub mod proxy;
+pub mod random;
+pub mod raw;
+pub mod tls;
+pub mod wait;
+
+/// The page that every test configuration allows.
+pub const ORIGIN: &str = "https://page.example";

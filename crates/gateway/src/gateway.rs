@@ -9,7 +9,11 @@ use std::{
 
 use axum::Router;
 use perigee_session::Code;
-use tokio::{runtime, task::JoinSet, time::timeout};
+use tokio::{
+    runtime,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -126,13 +130,16 @@ impl Gateway {
             })
             .await;
         }
+        let deadline = Instant::now() + LAST_WORDS;
+        // A client between two replies comes once more, over a new connection, and is told.
+        _ = timeout_at(deadline, self.sessions_ended()).await;
         self.shared.ending.cancel();
         self.shared.tasks.close();
         let goodbyes = async {
             self.shared.work.wait().await;
             self.shared.tasks.wait().await;
         };
-        if timeout(LAST_WORDS, goodbyes).await.is_err() {
+        if timeout_at(deadline, goodbyes).await.is_err() {
             let tasks = self.shared.counts().tasks;
             warn!(tasks, "some clients did not take their last frames in time");
         }
@@ -147,6 +154,12 @@ impl Gateway {
             warn!("a worker ended with a panic");
         }
         info!("stopped");
+    }
+
+    async fn sessions_ended(&self) {
+        for commands in self.shared.registry.all() {
+            commands.closed().await;
+        }
     }
 
     async fn tell_all(&self, command: impl Fn() -> Command) {

@@ -112,6 +112,8 @@ pub(crate) struct SessionTask {
     link_is_poll: bool,
     /// The last transport was lost rather than ended: the next one is a resume.
     was_cut: bool,
+    /// The end that a client without a transport is still to be told, and how long to wait for it.
+    ends_at: Option<(Instant, Code, &'static str)>,
     /// When to stop waiting for the transport to take the last frames.
     give_up_at: Option<Instant>,
     /// What this session holds of the process-wide budget.
@@ -146,6 +148,7 @@ impl SessionTask {
             detached_at: Some(now),
             link_is_poll: false,
             was_cut: false,
+            ends_at: None,
             give_up_at: None,
             buffered: 0,
         }
@@ -169,6 +172,7 @@ impl SessionTask {
             progress |= self.take_frames(cx, now);
             self.session.handle_timeout(now);
             self.expire_streams(now);
+            self.end_if_due(now);
             self.ready.register(cx);
             progress |= self.serve_streams(now);
             self.answer_uplinks(now);
@@ -193,6 +197,7 @@ impl SessionTask {
             self.session.poll_timeout(),
             of_attachment,
             self.next_stream_expiry(),
+            self.ends_at.map(|(at, ..)| at),
             self.give_up_at,
         ]
         .into_iter()
@@ -222,11 +227,29 @@ impl SessionTask {
                     self.replies.push((named, reply));
                 }
                 Command::GoAway { after } => self.session.go_away(after, Code::GoingAway),
-                Command::End { code, why } => self.session.end(code, why, now),
+                Command::End { code, why } => self.end(code, why, now),
             }
             self.handle_events(now);
         }
         true
+    }
+
+    /// Ends the session. Who is between two polls, or two replies of a stream, when the gateway
+    /// stops is told when it attaches again.
+    fn end(&mut self, code: Code, why: &'static str, now: Instant) {
+        if code == Code::GoingAway && self.attachment.is_none() && self.ends_at.is_none() {
+            self.ends_at = Some((now + LAST_WORDS_TIMEOUT, code, why));
+        } else {
+            self.session.end(code, why, now);
+        }
+    }
+
+    fn end_if_due(&mut self, now: Instant) {
+        let due =
+            |&mut (at, ..): &mut (Instant, Code, &str)| self.attachment.is_some() || at <= now;
+        if let Some((_, code, why)) = self.ends_at.take_if(due) {
+            self.session.end(code, why, now);
+        }
     }
 
     fn attach(&mut self, new: NewAttachment, now: Instant) {

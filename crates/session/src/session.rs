@@ -202,6 +202,8 @@ pub struct Session {
     timers: TimerTable,
     /// Streams that may have something to transmit, in turn.
     send_queue: VecDeque<StreamId>,
+    /// Client: streams that the WELCOME in hand left out. The RESETs that follow it say why.
+    left_out: Vec<StreamId>,
     /// Streams with something delivered and not acked.
     ack_queue: VecDeque<StreamId>,
     acks_are_due: bool,
@@ -295,6 +297,7 @@ impl Session {
             events: VecDeque::new(),
             timers: TimerTable::default(),
             send_queue: VecDeque::new(),
+            left_out: Vec::new(),
             ack_queue: VecDeque::new(),
             acks_are_due: false,
             control: Control::default(),

@@ -41,14 +41,18 @@ impl Session {
         self.heard(now);
 
         let listed: BTreeSet<StreamId> = hello.entries.iter().map(|entry| entry.stream).collect();
-        let forgotten: Vec<StreamId> = self
+        let left_out: Vec<StreamId> = self
             .streams
             .keys()
             .filter(|id| !listed.contains(id))
             .copied()
             .collect();
-        for id in forgotten {
-            self.close_forgotten(id, now);
+        for id in left_out {
+            if id < hello.next_stream {
+                self.close_forgotten(id, now);
+            } else {
+                self.begin_again(id);
+            }
         }
         self.ids.announce(hello.next_stream, &listed);
         self.apply_entries(&hello.entries, now);
@@ -100,11 +104,18 @@ impl Session {
                     frame.stream().into_iter().for_each(&mut named);
                     self.handle_frame(&frame, now);
                 }
-                Ok(None) => return,
+                Ok(None) => return self.close_left_out(now),
                 Err(error) => self.violated(&error, now),
             }
         }
         *bytes = &[];
+    }
+
+    /// Ends the streams that a WELCOME left out and that no RESET after it explained.
+    fn close_left_out(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.left_out) {
+            self.close_forgotten(id, now);
+        }
     }
 
     /// Applies the deadlines that passed.
@@ -369,15 +380,11 @@ impl Session {
         self.peer_initial = self.peer_initial.max(welcome.initial);
         let initial = self.peer_initial;
         let listed: BTreeSet<StreamId> = welcome.entries.iter().map(|entry| entry.stream).collect();
-        let mut forgotten = Vec::new();
         for (&id, stream) in &mut self.streams {
             stream.send.raise_limit(initial);
             if stream.opened && !listed.contains(&id) {
-                forgotten.push(id);
+                self.left_out.push(id);
             }
-        }
-        for id in forgotten {
-            self.close_forgotten(id, now);
         }
         if fresh {
             self.apply_entries(&welcome.entries, now);
@@ -390,6 +397,15 @@ impl Session {
         }
         self.tombstones.postpone(now + self.config.tombstone);
         self.arm_tombstones();
+    }
+
+    /// The OPEN of a stream overtook the HELLO that was written before it: what was said of the
+    /// stream since then may be lost with the former downlink.
+    fn begin_again(&mut self, id: StreamId) {
+        if self.streams.get(&id).is_some_and(|stream| stream.opened) {
+            self.control.opens.push_back(id);
+        }
+        self.rewind_stream(id, SendLog::base);
     }
 
     /// The peer no longer knows a stream: over cleanly if nothing was outstanding.

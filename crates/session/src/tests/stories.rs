@@ -639,3 +639,33 @@ fn the_limit_of_streams_is_told() {
     assert_eq!(closed_with(&mut pair.client), [Code::Limit]);
     assert_eq!(pair.gateway.stream_count(), 2);
 }
+
+#[test]
+fn a_reset_beside_the_welcome_of_a_poll_keeps_its_code() {
+    let (mut pair, id) = Pair::open();
+    pair.attach(Link::Poll, Uplink::Separate);
+    pair.gateway.reset(id, Code::Reset, "", pair.now);
+    pair.drive();
+    assert_eq!(closed_with(&mut pair.client), [Code::Reset]);
+}
+
+#[test]
+fn an_open_may_overtake_the_hello_of_the_next_poll() {
+    let (mut pair, _) = Pair::open();
+    pair.attach(Link::Poll, Uplink::Separate);
+    let mut hello = Vec::new();
+    pair.client.transmit_hello(&mut hello, false, pair.now);
+    let late = pair.client.open(0, "irc");
+    let open = pair.client_says();
+    pair.gateway_hears(&open);
+    pair.gateway.accept(late, "irc");
+    pair.gateway.write(late, b"hello");
+    // Said on the downlink that the poll replaces, and lost with it.
+    assert!(!pair.gateway_says().is_empty());
+
+    pair.gateway_hears(&hello);
+    pair.drive();
+    assert_eq!(take(&mut pair.client, late, pair.now), b"hello");
+    let opened = |event: &Event| matches!(event, Event::Opened { stream, .. } if *stream == late);
+    assert!(events(&mut pair.client).iter().any(opened));
+}

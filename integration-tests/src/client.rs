@@ -1,0 +1,476 @@
+//! A client of the session protocol over every transport, with the same [`Session`] type that the
+//! gateway uses, in its other role.
+//!
+//! Invariants:
+//! - one lock guards the session, and every change of it wakes whoever waits for a condition;
+//! - the application side ([`Stream`]) knows nothing of transports, so a story is the same over all.
+
+mod downlink;
+mod stream;
+mod uplink;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use perigee_session::{Code, Config, DetachReason, Event, Session, StreamId, StreamStats};
+use tokio::{sync::watch, task::JoinSet};
+
+pub use self::{stream::Stream, uplink::Faults};
+use crate::{
+    http::{Http, Version},
+    random::Random,
+    wait::soon,
+};
+
+/// A way to carry a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// One WebSocket for both directions.
+    WebSocket,
+    /// An endless reply down, POSTs up.
+    Stream,
+    /// Held replies down, POSTs up.
+    Poll,
+    /// The same over one HTTP/2 connection.
+    Http2Stream,
+    /// The same over one HTTP/2 connection.
+    Http2Poll,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::WebSocket,
+        Self::Stream,
+        Self::Poll,
+        Self::Http2Stream,
+        Self::Http2Poll,
+    ];
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Why.
+    pub code: Code,
+    /// For people.
+    pub text: String,
+    /// What it carried.
+    pub stats: StreamStats,
+}
+
+/// A client with one session.
+#[derive(Debug)]
+pub struct Client {
+    state: Arc<State>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    address: SocketAddr,
+    inner: Mutex<Inner>,
+    /// Changes whenever the session does.
+    changed: watch::Sender<()>,
+    /// Reading from the network is paused.
+    paused: watch::Sender<bool>,
+    http1: Http,
+    http2: Http,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    opened: BTreeMap<StreamId, String>,
+    closed: BTreeMap<StreamId, Closed>,
+    ended: Option<Code>,
+    go_away: Option<(Duration, Code)>,
+    detached: Vec<DetachReason>,
+    /// Rises with each attach, so that transports know when they are not the newest.
+    epoch: u64,
+    /// The transport of this epoch still lives.
+    alive: bool,
+    /// Frames go up by requests over this HTTP; by the downlink itself if `None`.
+    uplink: Option<Version>,
+    /// The uplink's task runs.
+    uplink_runs: bool,
+    /// The gateway welcomed an attachment since frames go up by requests.
+    uplink_is_known: bool,
+    /// How the gateway refused or closed the newest transport.
+    refusal: Option<Refusal>,
+    faults: Faults,
+    random: Random,
+}
+
+/// How the gateway turned a transport away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A WebSocket close code.
+    Close(u16),
+    /// An HTTP status.
+    Status(u16),
+}
+
+impl Inner {
+    /// Files what happened where stories look for it.
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        while let Some(event) = self.session.poll_event() {
+            any = true;
+            match event {
+                Event::Opened { stream, reached } => {
+                    self.opened.insert(stream, reached);
+                }
+                Event::Closed {
+                    stream,
+                    code,
+                    text,
+                    stats,
+                } => {
+                    self.closed.insert(stream, Closed { code, text, stats });
+                }
+                Event::Detached { why, .. } => self.detached.push(why),
+                Event::PeerDead { .. } => self.alive = false,
+                Event::GoAway { after, code } => self.go_away = Some((after, code)),
+                Event::Ended { code } => self.ended = Some(code),
+                // Streams look for themselves.
+                Event::Open { .. } | Event::Readable(_) | Event::Writable(_) => {}
+            }
+        }
+        any
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the session and wakes who waits.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+        let output = {
+            let mut inner = self.lock();
+            let output = change(&mut inner, Instant::now());
+            inner.drain();
+            output
+        };
+        self.changed.send_replace(());
+        output
+    }
+
+    /// Waits for a condition, for as long as it takes.
+    ///
+    /// Looking may change the session, as transmitting does.
+    async fn when<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let (found, happened) = {
+                let mut inner = self.lock();
+                let found = look(&mut inner);
+                (found, inner.drain())
+            };
+            if happened {
+                self.changed.send_replace(());
+            }
+            if let Some(found) = found {
+                return found;
+            }
+            // The sender is in `self`.
+            _ = changed.changed().await;
+        }
+    }
+
+    fn http(&self, version: Version) -> Http {
+        match version {
+            Version::Http1 => self.http1.clone(),
+            Version::Http2 => self.http2.clone(),
+        }
+    }
+}
+
+impl Client {
+    /// A client that has not attached yet.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self::with(address, Config::default(), Faults::default(), 0)
+    }
+
+    /// A client with other bounds than usual and an uplink that fails on purpose.
+    #[must_use]
+    pub fn with(address: SocketAddr, config: Config, faults: Faults, seed: u64) -> Self {
+        let inner = Inner {
+            session: Session::client(config),
+            opened: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            ended: None,
+            go_away: None,
+            detached: Vec::new(),
+            epoch: 0,
+            alive: false,
+            uplink: None,
+            uplink_runs: false,
+            uplink_is_known: false,
+            refusal: None,
+            faults,
+            random: Random::new(seed),
+        };
+        let state = Arc::new(State {
+            address,
+            inner: Mutex::new(inner),
+            changed: watch::Sender::new(()),
+            paused: watch::Sender::new(false),
+            http1: Http::new(address, Version::Http1),
+            http2: Http::new(address, Version::Http2),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_time(Arc::clone(&state)));
+        Self {
+            state,
+            tasks: Mutex::new(tasks),
+        }
+    }
+
+    /// Attaches a new client and waits until it has a session.
+    pub async fn connect(address: SocketAddr, transport: Transport) -> Self {
+        let client = Self::new(address);
+        client.attach(transport);
+        client.welcomed().await;
+        client
+    }
+
+    /// Attaches over a transport, which replaces the one in use, if any.
+    pub fn attach(&self, transport: Transport) {
+        let (epoch, starts_uplink) = self.state.change(|inner, _| {
+            inner.epoch += 1;
+            inner.alive = true;
+            inner.refusal = None;
+            inner.uplink = transport.uplink();
+            inner.uplink_is_known &= inner.uplink.is_some();
+            let starts_uplink = inner.uplink.is_some() && !inner.uplink_runs;
+            inner.uplink_runs |= starts_uplink;
+            (inner.epoch, starts_uplink)
+        });
+        self.spawn(downlink::run(Arc::clone(&self.state), transport, epoch));
+        if starts_uplink {
+            self.spawn(uplink::run(Arc::clone(&self.state)));
+        }
+    }
+
+    /// Cuts all transports in use without a word, as a lost network or a closed tab would.
+    pub async fn cut(&self) {
+        let mut old =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        old.shutdown().await;
+        self.state.http2.cut().await;
+        self.state.change(|inner, now| {
+            inner.epoch += 1;
+            inner.alive = false;
+            inner.uplink_runs = false;
+            inner.uplink_is_known = false;
+            if let Some(n) = inner.session.attachment() {
+                inner.session.detach(n, now);
+            }
+        });
+        self.spawn(keep_time(Arc::clone(&self.state)));
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that ended are of no more use.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Attaches again whenever the transport is gone, each time over one of these by chance.
+    pub fn stay_attached(
+        self: &Arc<Self>,
+        transports: &'static [Transport],
+        seed: u64,
+    ) -> AbortOnDrop {
+        let client = Arc::clone(self);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut random = Random::new(seed);
+            loop {
+                client.attach(random.choose(transports));
+                client
+                    .state
+                    .when(|inner| (!inner.alive || inner.ended.is_some()).then_some(()))
+                    .await;
+                if client.ended_now().is_some() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        AbortOnDrop { _tasks: tasks }
+    }
+
+    /// Stops reading from the network, as a busy page would.
+    pub fn pause(&self) {
+        self.state.paused.send_replace(true);
+    }
+
+    /// Goes on reading.
+    pub fn go_on(&self) {
+        self.state.paused.send_replace(false);
+    }
+
+    /// Asks for a stream.
+    #[must_use]
+    pub fn open(&self, target: &str) -> Stream {
+        let id = self.state.change(|inner, _| inner.session.open(0, target));
+        Stream::new(Arc::clone(&self.state), id)
+    }
+
+    /// Asks for a stream and waits until the backend is reached.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub async fn reach(&self, target: &str) -> Stream {
+        let stream = self.open(target);
+        if let Err(closed) = stream.opened().await {
+            panic!("{target}: {closed:?}");
+        }
+        stream
+    }
+
+    /// Waits until the gateway gave the client a session.
+    pub async fn welcomed(&self) -> String {
+        let welcomed = self
+            .state
+            .when(|inner| inner.session.identity().map(|(sid, _)| sid.to_owned()));
+        soon("WELCOME", welcomed).await
+    }
+
+    /// The session's token, base64url, as it goes in a header.
+    ///
+    /// # Panics
+    ///
+    /// Before the WELCOME.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let inner = self.state.lock();
+        let (_, token) = inner.session.identity().expect("the client was welcomed");
+        uplink::bearer(token)
+    }
+
+    /// The raw token.
+    ///
+    /// # Panics
+    ///
+    /// Before the WELCOME.
+    #[must_use]
+    pub fn raw_token(&self) -> [u8; perigee_session::TOKEN_LEN] {
+        *self
+            .state
+            .lock()
+            .session
+            .identity()
+            .expect("the client was welcomed")
+            .1
+    }
+
+    /// Waits for the end of the session.
+    pub async fn ended(&self) -> Code {
+        soon(
+            "the end of the session",
+            self.state.when(|inner| inner.ended),
+        )
+        .await
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn ended_now(&self) -> Option<Code> {
+        self.state.lock().ended
+    }
+
+    /// Waits until the newest transport is gone, and says how it was turned away, if it was.
+    pub async fn lost_transport(&self) -> Option<Refusal> {
+        let lost = self
+            .state
+            .when(|inner| (!inner.alive).then_some(inner.refusal));
+        soon("the end of the transport", lost).await
+    }
+
+    /// Waits for GOAWAY.
+    pub async fn go_away(&self) -> (Duration, Code) {
+        soon("GOAWAY", self.state.when(|inner| inner.go_away)).await
+    }
+
+    /// Waits for a DETACH with this reason.
+    pub async fn detached(&self, why: DetachReason) {
+        let detached = self
+            .state
+            .when(|inner| inner.detached.contains(&why).then_some(()));
+        soon("DETACH", detached).await;
+    }
+
+    /// Ends the session in good order, and waits until the gateway has been told.
+    pub async fn end(&self) {
+        self.state.change(|inner, now| {
+            // Said once only: a client whose last word is lost is forgotten in time.
+            inner.faults = Faults::default();
+            inner.session.end(Code::Closed, "", now);
+        });
+        let told = self
+            .state
+            .when(|inner| (!inner.alive && !inner.uplink_runs).then_some(()));
+        soon("the gateway to end the session", told).await;
+    }
+}
+
+impl Transport {
+    /// A list of this one, for [`Client::stay_attached`].
+    #[must_use]
+    pub const fn only(self) -> &'static [Self] {
+        match self {
+            Self::WebSocket => &[Self::WebSocket],
+            Self::Stream => &[Self::Stream],
+            Self::Poll => &[Self::Poll],
+            Self::Http2Stream => &[Self::Http2Stream],
+            Self::Http2Poll => &[Self::Http2Poll],
+        }
+    }
+
+    /// How frames go up, if not with the downlink.
+    const fn uplink(self) -> Option<Version> {
+        match self {
+            Self::WebSocket => None,
+            Self::Stream | Self::Poll => Some(Version::Http1),
+            Self::Http2Stream | Self::Http2Poll => Some(Version::Http2),
+        }
+    }
+}
+
+/// Ends its tasks when it is dropped.
+#[derive(Debug)]
+pub struct AbortOnDrop {
+    _tasks: JoinSet<()>,
+}
+
+/// Tells the session when its deadlines pass.
+async fn keep_time(state: Arc<State>) {
+    let mut changed = state.changed.subscribe();
+    loop {
+        changed.mark_unchanged();
+        let deadline = state.lock().session.poll_timeout();
+        let expired = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = expired => state.change(|inner, now| inner.session.handle_timeout(now)),
+            _ = changed.changed() => {}
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What HTTP clients see: headers, preflights, and refusals that give nothing away.
+
+use futures_util::{SinkExt, StreamExt};
+use hyper::{HeaderMap, Method};
+use perigee_integration_tests::{
+    ORIGIN,
+    backend::Echo,
+    client::{Client, Transport},
+    gateway::{Configuration, TestGateway},
+    http::{Http, Version},
+    wait::soon,
+};
+use perigee_session::{Frame, Hello};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
+
+const OTHER: &str = "https://other.example";
+
+async fn world() -> (Echo, TestGateway) {
+    let echo = Echo::start().await;
+    let other = format!("[[allow]]\norigins = [\"{OTHER}\"]\nto = [\"echo\"]");
+    let gateway = Configuration::new()
+        .backend("echo", echo.address)
+        .rule(&other)
+        .start();
+    (echo, gateway)
+}
+
+fn hello(token: [u8; 32], n: u32) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Frame::Hello(Hello {
+        version: 1,
+        caps: 0,
+        n,
+        next_stream: 1,
+        initial: 65_536,
+        token,
+        prompt: true,
+        entries: Vec::new(),
+    })
+    .encode(&mut frame);
+    frame
+}
+
+#[tokio::test]
+async fn every_reply_has_its_headers() {
+    let (_echo, gateway) = world().await;
+    for version in [Version::Http1, Version::Http2] {
+        let http = Http::new(gateway.address, version);
+        for (method, path, body, status) in [
+            (Method::POST, "/perigee/v1/origin", Vec::new(), 204),
+            (Method::POST, "/perigee/v1/new/poll", hello([0; 32], 1), 200),
+            (
+                Method::POST,
+                "/perigee/v1/new/poll",
+                b"nonsense".to_vec(),
+                400,
+            ),
+            (
+                Method::POST,
+                "/perigee/v1/new/poll",
+                vec![0; 128 * 1024 + 1],
+                400,
+            ),
+            (Method::POST, "/perigee/v1/p-unknown/up", Vec::new(), 404),
+            (Method::GET, "/perigee/v1/new/poll", Vec::new(), 405),
+        ] {
+            let reply = http
+                .fetch(method.clone(), path, &[], body)
+                .await
+                .expect("an answer");
+            assert_eq!(reply.status, status, "{method} {path}");
+            for (name, value) in [
+                ("cache-control", "no-store, no-transform"),
+                ("x-accel-buffering", "no"),
+                ("x-content-type-options", "nosniff"),
+                ("vary", "Origin"),
+                ("access-control-allow-origin", ORIGIN),
+            ] {
+                assert_eq!(reply.header(name), Some(value), "{method} {path}: {name}");
+            }
+            assert_eq!(reply.header("access-control-allow-credentials"), None);
+        }
+        let preflight = [
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization, content-type",
+            ),
+        ];
+        let reply = http
+            .fetch(
+                Method::OPTIONS,
+                "/perigee/v1/new/up",
+                &preflight,
+                Vec::new(),
+            )
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 204);
+        assert_eq!(reply.header("access-control-allow-origin"), Some(ORIGIN));
+        assert_eq!(
+            reply.header("access-control-allow-headers"),
+            Some("authorization, content-type")
+        );
+        assert!(
+            reply
+                .header("access-control-allow-methods")
+                .is_some_and(|methods| methods.contains("POST"))
+        );
+        assert!(reply.header("access-control-max-age").is_some());
+        for origin in [None, Some("https://evil.example")] {
+            let http = Http::new(gateway.address, version).from_origin(origin);
+            let reply = http
+                .fetch(
+                    Method::OPTIONS,
+                    "/perigee/v1/new/up",
+                    &preflight,
+                    Vec::new(),
+                )
+                .await
+                .expect("an answer");
+            assert_eq!(reply.status, 403, "{origin:?}");
+            assert!(
+                !reply
+                    .headers
+                    .keys()
+                    .any(|name| name.as_str().starts_with("access-control")),
+                "{:?}",
+                reply.headers
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_yours_looks_like_none() {
+    let (_echo, gateway) = world().await;
+    let client = Client::connect(gateway.address, Transport::WebSocket).await;
+    let stream = client.reach("echo").await;
+    let sid = client.welcomed().await;
+    let (token, raw_token) = (client.token(), client.raw_token());
+    let (node, random) = sid.split_once('-').expect("node-random");
+    let unknown = format!("{node}-{}", random.chars().rev().collect::<String>());
+    let mut wrong = raw_token;
+    wrong[31] ^= 1;
+    let attempts = [
+        ("a wrong token", ORIGIN, sid.as_str(), wrong),
+        ("no token", ORIGIN, &sid, [0; 32]),
+        ("another origin", OTHER, &sid, raw_token),
+        ("an unknown id", ORIGIN, &unknown, raw_token),
+        ("no id at all", ORIGIN, "x", raw_token),
+        ("a known token for a new session", ORIGIN, "new", raw_token),
+    ];
+
+    let mut answers = Vec::new();
+    for (name, origin, sid, token) in &attempts {
+        let http = Http::new(gateway.address, Version::Http1).from_origin(Some(origin));
+        for way in ["poll", "stream"] {
+            let path = format!("/perigee/v1/{sid}/{way}");
+            let reply = http
+                .fetch(Method::POST, &path, &[], hello(*token, 7))
+                .await
+                .expect("an answer");
+            assert_eq!(
+                (reply.status.as_u16(), reply.code().as_deref()),
+                (404, Some("lost")),
+                "{name}, {way}"
+            );
+            answers.push((without_origin(reply.headers), reply.body));
+        }
+        assert_eq!(
+            websocket_close(&gateway, origin, sid, hello(*token, 7)).await,
+            (4011, "lost".to_owned()),
+            "{name}"
+        );
+    }
+    for (name, origin, sid, authorization) in [
+        (
+            "a wrong token",
+            ORIGIN,
+            &sid,
+            "Bearer AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        ),
+        ("no bearer", ORIGIN, &sid, "Basic AAAA".to_owned()),
+        ("nonsense", ORIGIN, &sid, "Bearer ?".to_owned()),
+        ("another origin", OTHER, &sid, format!("Bearer {token}")),
+        ("an unknown id", ORIGIN, &unknown, format!("Bearer {token}")),
+    ] {
+        let http = Http::new(gateway.address, Version::Http1).from_origin(Some(origin));
+        let path = format!("/perigee/v1/{sid}/up");
+        let reply = http
+            .fetch(
+                Method::POST,
+                &path,
+                &[("authorization", &authorization)],
+                Vec::new(),
+            )
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 404, "{name}");
+        answers.push((without_origin(reply.headers), reply.body));
+    }
+    for answer in &answers {
+        assert_eq!(answer, &answers[0]);
+    }
+
+    stream
+        .write(b"untouched")
+        .await
+        .expect("none of this was its owner");
+    assert_eq!(stream.read().await.expect("an echo"), b"untouched");
+}
+
+/// The headers but for those that repeat the request's origin or the time.
+fn without_origin(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove("access-control-allow-origin");
+    headers.remove("date");
+    headers
+}
+
+async fn websocket_close(
+    gateway: &TestGateway,
+    origin: &'static str,
+    sid: &str,
+    hello: Vec<u8>,
+) -> (u16, String) {
+    let mut request = format!("ws://{}/perigee/v1/{sid}/ws", gateway.address)
+        .into_client_request()
+        .expect("a URL");
+    request
+        .headers_mut()
+        .insert("origin", HeaderValue::from_static(origin));
+    request.headers_mut().insert(
+        "sec-websocket-protocol",
+        HeaderValue::from_static("perigee.v1"),
+    );
+    let tcp = TcpStream::connect(gateway.address)
+        .await
+        .expect("the gateway listens");
+    let (mut websocket, _) = tokio_tungstenite::client_async(request, tcp)
+        .await
+        .expect("the upgrade says nothing yet");
+    websocket
+        .send(Message::binary(hello))
+        .await
+        .expect("it is open");
+    match soon("a close frame", websocket.next()).await {
+        Some(Ok(Message::Close(Some(frame)))) => (frame.code.into(), frame.reason.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
