@@ -138,7 +138,10 @@ impl Inner {
                 Event::GoAway { after, code } => self.go_away = Some((after, code)),
                 Event::Ended { code } => self.ended = Some(code),
                 // Streams look for themselves.
-                Event::Open { .. } | Event::Readable(_) | Event::Writable(_) => {}
+                Event::Open { .. }
+                | Event::Refused { .. }
+                | Event::Readable(_)
+                | Event::Writable(_) => {}
             }
         }
         any

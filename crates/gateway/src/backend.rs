@@ -50,8 +50,15 @@ impl DialError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Resolve(..) | Self::NoAddress(_) | Self::Forbidden(_) => Code::Dns,
-            Self::Connect(_, error) if error.kind() == io::ErrorKind::TimedOut => Code::Timeout,
-            Self::Connect(..) => Code::Refused,
+            Self::Connect(_, error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Code::Refused,
+                io::ErrorKind::TimedOut => Code::Timeout,
+                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                    Code::Unreachable
+                }
+                // Descriptors, ports or memory: ours to give, not the backend's.
+                _ => Code::Overloaded,
+            },
             Self::Timeout(_) => Code::Timeout,
             Self::Tls(..) => Code::Tls,
         }

@@ -31,10 +31,10 @@ use self::{
 };
 use crate::{
     ops::{
-        access_log::{Client, StreamRecord},
+        access_log::{self, Client, StreamRecord},
         stats::Counted,
     },
-    policy::Request,
+    policy::{Request, quote},
     registry::{DetachedSince, Identity},
     service::Tunnel,
     shared::Shared,
@@ -385,6 +385,10 @@ impl SessionTask {
                             .finish(Vec::new(), Code::Idle, &self.shared.tasks);
                         self.detach(n, now);
                     }
+                }
+                Event::Refused { target, code } => {
+                    let why = format!("target {}: max_streams reached", quote(&target));
+                    access_log::refused(&self.client, "stream", code, &why);
                 }
                 Event::Ended { .. } | Event::Opened { .. } | Event::GoAway { .. } => {}
             }

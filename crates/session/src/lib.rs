@@ -21,6 +21,8 @@
 
 mod byte_log;
 mod code;
+mod config;
+mod event;
 mod frame;
 mod receive;
 mod send;
@@ -33,11 +35,13 @@ mod tombstone;
 mod tests;
 
 pub use code::Code;
+pub use config::Config;
+pub use event::{Event, StreamStats};
 pub use frame::{
     CodecError, DetachReason, Entry, Frame, HEADER_LEN, Hello, MAX_DATA_LEN, MAX_OFFSET,
     MAX_SID_LEN, MAX_TARGET_LEN, MAX_TEXT_LEN, StreamId, TOKEN_LEN, VERSION, Welcome,
 };
-pub use session::{Attach, Config, Event, Link, Role, Session, StreamStats, Uplink};
+pub use session::{Attach, Link, Role, Session, Uplink};
 pub use timer::Timer;
 
 #[cfg(test)]

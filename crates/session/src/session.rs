@@ -7,6 +7,7 @@
 mod input;
 pub(crate) mod mutant;
 mod output;
+mod stream;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,55 +15,13 @@ use std::{
 };
 
 use crate::{
-    Code, DetachReason, Entry, Hello, StreamId, TOKEN_LEN, VERSION,
-    receive::ReceiveLog,
-    send::SendLog,
+    Code, Config, Entry, Event, Hello, StreamId, StreamStats, TOKEN_LEN, VERSION,
     stream_ids::StreamIds,
     timer::{Timer, TimerTable},
     tombstone::Tombstones,
 };
 
-use mutant::Mutation;
-
-/// Bounds and durations of a session; the same for its whole life.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Bytes the peer may send beyond what was delivered, per stream.
-    pub window: u64,
-    /// Bytes held unacked per stream; [`Session::write`] takes no more.
-    pub replay: u64,
-    /// Streams at a time.
-    pub max_streams: usize,
-    /// Longest silence on an open transport before a PING.
-    pub heartbeat: Duration,
-    /// Silence after which the peer of an open transport is taken for dead.
-    pub peer_dead: Duration,
-    /// How long an ACK may wait for company.
-    pub ack_delay: Duration,
-    /// How long a detached session is kept.
-    pub resume: Duration,
-    /// How long a session is kept that no client confirmed.
-    pub confirm: Duration,
-    /// How long the end of a stream is remembered, in attached time.
-    pub tombstone: Duration,
-}
-
-impl Default for Config {
-    /// The defaults of a gateway (protocol section 8).
-    fn default() -> Self {
-        Self {
-            window: 64 * 1024,
-            replay: 256 * 1024,
-            max_streams: 256,
-            heartbeat: Duration::from_secs(25),
-            peer_dead: Duration::from_secs(55),
-            ack_delay: Duration::from_millis(100),
-            resume: Duration::from_secs(120),
-            confirm: Duration::from_secs(5),
-            tombstone: Duration::from_secs(60),
-        }
-    }
-}
+use self::{mutant::Mutation, stream::Stream};
 
 /// Which end of the session this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,79 +61,6 @@ pub enum Attach {
     },
     /// A newer one is attached: answer DETACH and end this transport.
     Stale,
-}
-
-/// What happened, for the owner of the session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A client asks for a stream (gateway). Answer with [`Session::accept`] or [`Session::reset`].
-    Open {
-        /// Its id.
-        stream: StreamId,
-        /// The service asked for; 0 is a tunnel.
-        service: u8,
-        /// Where to.
-        target: String,
-    },
-    /// The gateway reached the backend (client).
-    Opened {
-        /// The stream.
-        stream: StreamId,
-        /// What was reached.
-        reached: String,
-    },
-    /// There are bytes, or a FIN, to deliver.
-    Readable(StreamId),
-    /// [`Session::write`] had no room and has some now.
-    Writable(StreamId),
-    /// The stream is over.
-    Closed {
-        /// The stream.
-        stream: StreamId,
-        /// Why.
-        code: Code,
-        /// For people; from the peer if it ended the stream.
-        text: String,
-        /// What it carried.
-        stats: StreamStats,
-    },
-    /// The peer ended attachment `n`.
-    Detached {
-        /// The attachment.
-        n: u32,
-        /// Why.
-        why: DetachReason,
-    },
-    /// Nothing was heard on attachment `n` for too long.
-    PeerDead {
-        /// The attachment.
-        n: u32,
-    },
-    /// The gateway asks the client to attach again, or to finish.
-    GoAway {
-        /// After how long.
-        after: Duration,
-        /// Why.
-        code: Code,
-    },
-    /// The session is over, and with it all streams.
-    Ended {
-        /// Why.
-        code: Code,
-    },
-}
-
-/// What a stream carried, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamStats {
-    /// Written by this endpoint.
-    pub written: u64,
-    /// Of these, delivered at the peer.
-    pub acked: u64,
-    /// Delivered at this endpoint.
-    pub delivered: u64,
-    /// Transmitted more than once.
-    pub resent: u64,
 }
 
 /// One endpoint of a session.
@@ -238,28 +124,6 @@ struct Attachment {
     link: Link,
     /// Client: DATA waits for the WELCOME.
     awaits_welcome: bool,
-}
-
-#[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about one stream, not a state"
-)]
-struct Stream {
-    send: SendLog,
-    receive: ReceiveLog,
-    service: u8,
-    /// What was asked for (client), what was reached (gateway).
-    target: String,
-    opened: bool,
-    in_open_queue: bool,
-    in_send_queue: bool,
-    in_ack_queue: bool,
-    /// The next ACK carries `rn`.
-    tell_rn: bool,
-    /// A write found no room.
-    writer_waits: bool,
-    rewound: Option<(u64, Instant)>,
 }
 
 impl Session {
@@ -531,19 +395,7 @@ impl Session {
     }
 
     fn new_stream(&self, service: u8, target: String) -> Stream {
-        Stream {
-            send: SendLog::new(self.peer_initial),
-            receive: ReceiveLog::new(self.config.window),
-            service,
-            target,
-            opened: false,
-            in_open_queue: false,
-            in_send_queue: false,
-            in_ack_queue: false,
-            tell_rn: false,
-            writer_waits: false,
-            rewound: None,
-        }
+        Stream::new(service, target, self.peer_initial, self.config.window)
     }
 
     /// Removes a stream, remembers its end and says so.
@@ -704,17 +556,6 @@ impl Session {
                 .map_or([0; TOKEN_LEN], |(_, token)| *token),
             prompt: false,
             entries: self.entries(),
-        }
-    }
-}
-
-impl Stream {
-    fn stats(&self) -> StreamStats {
-        StreamStats {
-            written: self.send.written(),
-            acked: self.send.acked_bytes(),
-            delivered: self.receive.delivered_bytes(),
-            resent: self.send.resent,
         }
     }
 }

@@ -17,7 +17,7 @@ use axum::{
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream, StreamExt};
 use perigee_session::{Code, StreamStats};
-use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Duration, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::{
     self, Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
@@ -118,7 +118,8 @@ impl Tunnel {
             }
         };
         let timeouts = &shared.config.timeouts;
-        let mut heartbeat = interval(timeouts.heartbeat);
+        let first = tokio::time::Instant::now() + timeouts.heartbeat;
+        let mut heartbeat = interval_at(first, timeouts.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut buffer = Vec::new();

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Attach, Attachment, Event, Link, Role, Session, Welcoming};
+use super::{Attach, Attachment, Link, Role, Session, Welcoming, stream::Stream};
 use crate::{
-    Code, CodecError, Entry, Frame, Hello, StreamId, Timer, Welcome, receive::Received,
+    Code, CodecError, Entry, Event, Frame, Hello, StreamId, Timer, Welcome, receive::Received,
     send::SendLog,
 };
 
@@ -255,7 +255,7 @@ impl Session {
         &mut self,
         id: StreamId,
         now: Instant,
-        append: impl FnOnce(&mut super::Stream) -> Result<Received, Code>,
+        append: impl FnOnce(&mut Stream) -> Result<Received, Code>,
     ) {
         let Some(stream) = self.streams.get_mut(&id) else {
             // Not known: its sender still holds the bytes. Over: say so again.
@@ -320,6 +320,8 @@ impl Session {
             Ok(false) => self.refuse(id, Code::Lost, "this stream is over", now),
             Ok(true) if self.streams.len() >= self.config.max_streams => {
                 self.refuse(id, Code::Limit, "too many streams", now);
+                let (target, code) = (target.to_owned(), Code::Limit);
+                self.events.push_back(Event::Refused { target, code });
             }
             Ok(true) => {
                 self.streams

@@ -115,6 +115,7 @@ impl End {
                 }
                 Event::Ended { code } => return Err(format!("session ended with {code}")),
                 Event::Opened { .. }
+                | Event::Refused { .. }
                 | Event::Readable(_)
                 | Event::Writable(_)
                 | Event::Detached { .. }

@@ -638,6 +638,22 @@ fn the_limit_of_streams_is_told() {
     pair.drive();
     assert_eq!(closed_with(&mut pair.client), [Code::Limit]);
     assert_eq!(pair.gateway.stream_count(), 2);
+    let refused = |event: &Event| {
+        matches!(
+            event,
+            Event::Refused {
+                code: Code::Limit,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        events(&mut pair.gateway)
+            .iter()
+            .filter(|event| refused(event))
+            .count(),
+        1
+    );
 }
 
 #[test]

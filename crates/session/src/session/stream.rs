@@ -1,0 +1,56 @@
+//! One stream of a session: its two logs, and which frames of it are due.
+
+use std::time::Instant;
+
+use crate::{StreamStats, receive::ReceiveLog, send::SendLog};
+
+/// A live stream.
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one stream, not a state"
+)]
+pub(super) struct Stream {
+    pub(super) send: SendLog,
+    pub(super) receive: ReceiveLog,
+    pub(super) service: u8,
+    /// What was asked for (client), what was reached (gateway).
+    pub(super) target: String,
+    pub(super) opened: bool,
+    pub(super) in_open_queue: bool,
+    pub(super) in_send_queue: bool,
+    pub(super) in_ack_queue: bool,
+    /// The next ACK carries `rn`.
+    pub(super) tell_rn: bool,
+    /// A write found no room.
+    pub(super) writer_waits: bool,
+    pub(super) rewound: Option<(u64, Instant)>,
+}
+
+impl Stream {
+    pub(super) fn new(service: u8, target: String, limit: u64, window: u64) -> Self {
+        Self {
+            send: SendLog::new(limit),
+            receive: ReceiveLog::new(window),
+            service,
+            target,
+            opened: false,
+            in_open_queue: false,
+            in_send_queue: false,
+            in_ack_queue: false,
+            tell_rn: false,
+            writer_waits: false,
+            rewound: None,
+        }
+    }
+
+    /// What it carried so far.
+    pub(super) fn stats(&self) -> StreamStats {
+        StreamStats {
+            written: self.send.written(),
+            acked: self.send.acked_bytes(),
+            delivered: self.receive.delivered_bytes(),
+            resent: self.send.resent,
+        }
+    }
+}
