@@ -36,6 +36,8 @@ export class Outbox {
   newest = null;
   /** The number of the last HELLO made. */
   helloed = 0;
+  /** Streams below this are in every HELLO that may yet arrive. One that arrives after an OPEN it does not list ends the stream. */
+  listed = Infinity;
   /** How often an ACK sent a log back. */
   rewinds = 0;
   /** @type {number | null} a PING to answer */
@@ -206,9 +208,7 @@ export class Outbox {
 
   /** @param {Stream} stream */
   #mayOpen(stream) {
-    // The HELLO of the newest attachment may arrive after what is sent elsewhere, and a stream it does not list is over.
-    const newest = this.newest;
-    return newest !== null && (newest.welcomed || stream.id < newest.nextStream);
+    return stream.id < this.listed;
   }
 
   /** @param {Stream} stream */

@@ -21,7 +21,6 @@
  * @property {Kind} kind
  * @property {boolean} fresh it asked for a new session, so it may end in another one than ours
  * @property {boolean} prompt
- * @property {number} nextStream of its HELLO; Infinity until that was made
  * @property {number} opensBelow the OPEN of every opening stream below this id followed its HELLO
  * @property {boolean} welcomed
  * @property {boolean} dead
@@ -208,7 +207,7 @@ export class Session {
     this.#n += 1;
     if (this.#n > MAX_ID) this.over('internal', 'too many attachments');
     const attachment = {
-      n: this.#n, kind, fresh: !this.confirmed, prompt, nextStream: Infinity, opensBelow: 0,
+      n: this.#n, kind, fresh: !this.confirmed, prompt, opensBelow: 0,
       welcomed: false, dead: false, heardAt: now,
     };
     this.#attachments.set(attachment.n, attachment);
@@ -228,7 +227,7 @@ export class Session {
     const attachment = this.#attachments.get(n);
     if (attachment === undefined) return writer.bytes();
     const streams = [...this.#streams.values()];
-    attachment.nextStream = this.#nextStream;
+    this.#outbox.listed = Math.min(this.#outbox.listed, this.#nextStream);
     this.#outbox.helloed = Math.max(this.#outbox.helloed, n);
     writer.put({
       type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.#nextStream, initial: this.#window,
@@ -509,6 +508,8 @@ export class Session {
       return;
     }
     attachment.welcomed = true;
+    // Older HELLOs are ignored from now on.
+    this.#outbox.listed = Infinity;
     this.heartbeatMs = frame.heartbeat_ms;
     this.resumeMs = frame.resume_ms;
     const socket = attachment.kind === 'websocket';
