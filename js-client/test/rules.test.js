@@ -333,6 +333,18 @@ test('DATA goes up with its OPEN until that was answered', () => {
   assert.deepEqual(sent(session, 0).map(({ type }) => type), ['DATA']);
 });
 
+test('an OPEN whose POST failed is said again', () => {
+  const { session } = attached('stream');
+  session.open('a');
+  for (let i = 0; i < 2; i += 1) {
+    assert.deepEqual(sent(session, 0).map(({ type }) => type), ['OPEN']);
+    session.upFailed(session.uplink.epoch);
+  }
+  assert.equal(sent(session, 0).length, 1);
+  session.upDone([], session.uplink.epoch, 0);
+  assert.deepEqual(sent(session, 0), [], 'but not one that was heard');
+});
+
 test('last words are said until they were heard', () => {
   const { session, stream } = opened('stream');
   session.reset(stream, 'aborted', 'enough');
