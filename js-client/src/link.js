@@ -21,6 +21,7 @@
  * @property {Transport} transport
  * @property {number} startedAt
  * @property {number} welcomedAt 0 until then
+ * @property {number} carriedBefore bytes of the session, both ways, when it was welcomed
  * @property {boolean} ended the transport is gone
  * @property {boolean} clean it ended as it should: a poll was answered
  * @property {boolean} prompt
@@ -189,6 +190,12 @@ export class Link {
     if (kind !== null) this.#start(kind, why);
   }
 
+  /** Bytes that are over and done with, so they only grow when streams move on. */
+  get #carried() {
+    const { received, acked } = this.session.stats;
+    return received + acked;
+  }
+
   #busy() {
     return [...this.#pending.values()].map(({ kind }) => kind);
   }
@@ -226,7 +233,7 @@ export class Link {
     });
     /** @type {Attempt} */
     const attempt = {
-      n, kind, why, transport, startedAt: now, welcomedAt: 0, ended: false, clean: false, prompt, useful: false,
+      n, kind, why, transport, startedAt: now, welcomedAt: 0, carriedBefore: 0, ended: false, clean: false, prompt, useful: false,
     };
     return attempt;
   }
@@ -249,6 +256,7 @@ export class Link {
     const now = Timers.now();
     const before = this.#current;
     attempt.welcomedAt = now;
+    attempt.carriedBefore = this.#carried;
     this.#current = attempt;
     if (before) this.#discard(before);
     this.#ladder.worked(attempt.kind);
@@ -336,7 +344,9 @@ export class Link {
     this.#setState('detached');
     this.#emit('detach', { reason });
     const short = !trusted && now - attempt.welcomedAt < SHORT_LIFE_MS;
-    this.#shortLives = short ? this.#shortLives + 1 : 0;
+    // A short life that moved the streams on is worth another one soon, however often that happens.
+    const most = this.#carried > attempt.carriedBefore ? 2 : Infinity;
+    this.#shortLives = short ? Math.min(this.#shortLives + 1, most) : 0;
     if (short) this.#ladder.failed(attempt.kind);
     if (this.#pending.size > 0) return;
     // What worked before was cut, so there is no reason to wait, unless that goes on and on.
@@ -384,6 +394,7 @@ export class Link {
     if (this.#current !== before || this.#pending.size > 0 || this.state === 'closed') return;
     this.#current = this.#open('poll', before.why, false);
     this.#current.welcomedAt = before.welcomedAt;
+    this.#current.carriedBefore = before.carriedBefore;
     if (before.ended) this.session.detached(before.n, Timers.now(), { clean: true });
     // The gateway answers it as soon as it sees the newer one.
     else this.#overtaken.set(before.n, before);

@@ -1,6 +1,6 @@
 /**
  * Why nothing works: a browser tells a page neither that its origin was denied nor that there is no network, so the page
- * asks the one resource that says so.
+ * asks the one resource that says so. By POST, because a GET of the page's own origin carries no Origin header.
  */
 
 import { endpoint, refusal } from './transports/http.js';
@@ -16,7 +16,7 @@ export async function askOrigin(config, signal) {
     try {
       /** @type {Record<string, string>} */
       const headers = config.origin === undefined ? {} : { origin: config.origin };
-      return await config.fetch(endpoint(config, 'origin'), { mode, headers, signal, cache: 'no-store' });
+      return await config.fetch(endpoint(config, 'origin'), { method: 'POST', mode, headers, signal, cache: 'no-store' });
     } catch {
       return null;
     }

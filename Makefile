@@ -1,0 +1,71 @@
+# Every target is one thing to do; `make help` lists them.
+# What CI runs is `make test`, with warnings as errors: they are errors where CI is set.
+
+ARGS ?=
+FUZZ_SECONDS ?= 60
+CARGO = cargo
+# Where rustup puts cargo and Debian puts servers, for shells that have not been told.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+DENY_WARNINGS = $(if $(CI),-D warnings)
+# The command line's help is made from doc comments, where <...> around a URL would be shown.
+HELP_TEXTS = -A rustdoc::bare_urls
+JS_MODULES = js-client/node_modules/.package-lock.json
+BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run build test check e2e fuzz deny need-run need-test binary unit pages browser clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: need-run ## build and start the demo on http://localhost:8000; ARGS="--listen ADDR:PORT" elsewhere
+	@$(CARGO) run --locked -p perigee-gateway -- demo $(ARGS)
+
+build: need-run ## build the gateway for production: target/release/perigee
+	$(CARGO) build --release --locked -p perigee-gateway
+
+test: need-test check unit pages e2e browser ## install what is missing and run every check and test
+
+check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
+	$(CARGO) fmt --all --check
+	scripts/direction
+	node scripts/licences.mjs
+	$(CARGO) clippy --workspace --all-targets --locked -- $(DENY_WARNINGS)
+	RUSTDOCFLAGS="$(DENY_WARNINGS) $(HELP_TEXTS)" $(CARGO) doc --workspace --no-deps --locked --quiet
+	npm run --silent --prefix js-client check
+
+unit: need-test $(JS_MODULES) ## the cores, the gateway and the client, each by itself
+	$(CARGO) test --workspace --lib --bins --locked
+	$(CARGO) test --workspace --doc --locked --quiet
+	npm test --silent --prefix js-client
+
+pages: need-test ## the demo's pages, without a browser
+	node --test integration-tests/pages/*.test.mjs
+
+e2e: need-test $(JS_MODULES) binary ## the gateway with real servers
+	$(CARGO) test --workspace --test '*' --locked
+
+browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with real browsers, and the README as it is written
+	npm test --silent --prefix integration-tests/browser
+	node --test integration-tests/readme.test.mjs
+
+# The whole workspace at once, so that its tests share what is built.
+binary: ; $(CARGO) build --workspace --bins --locked
+
+fuzz: need-run ## hostile input for FUZZ_SECONDS; with cargo-fuzz and a nightly toolchain guided by coverage, too
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+deny: ## advisories, licences, bans and sources with cargo-deny
+	$(CARGO) deny --locked check
+
+need-run: ; @scripts/need run
+need-test: ; @scripts/need test
+
+clean: ## remove what was built and installed in this folder
+	$(CARGO) clean
+	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts crates/session/fuzz/target
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
+	@touch $@

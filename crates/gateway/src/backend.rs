@@ -1,0 +1,208 @@
+//! Connections to backends: resolve once, check every answer, dial what was checked.
+//!
+//! The only module that connects to anything. It knows no sessions and no rules: [`Permit`] says
+//! which addresses may be dialled.
+//!
+//! Invariants:
+//! - a name is resolved once per connection, and `connect` is given an address that was checked;
+//! - resolving, connecting and the TLS handshake together end within the backend's connect timeout.
+
+mod connection;
+mod tls;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use perigee_session::Code;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream, UnixStream, lookup_host},
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+
+pub(crate) use self::{connection::Connection, tls::TlsClients};
+use crate::policy::{BackendAddress, ForbiddenAddress, Host, HostPort, Permit};
+
+/// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// More addresses than this are not tried: a name with hundreds is a mistake or an attack.
+const MAX_ADDRESSES: usize = 16;
+
+/// Why a backend was not reached, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("cannot resolve {0:?}: {1}")]
+    Resolve(String, #[source] io::Error),
+    #[error("{0:?} has no address")]
+    NoAddress(String),
+    #[error(transparent)]
+    Forbidden(#[from] ForbiddenAddress),
+    #[error("cannot connect to {0}: {1}")]
+    Connect(String, #[source] io::Error),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("TLS with {0:?} failed: {1}")]
+    Tls(String, #[source] io::Error),
+}
+
+impl DialError {
+    /// What a client may be told if the rule lets it be told anything.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Resolve(..) | Self::NoAddress(_) | Self::Forbidden(_) => Code::Dns,
+            Self::Connect(_, error) if error.kind() == io::ErrorKind::TimedOut => Code::Timeout,
+            Self::Connect(..) => Code::Refused,
+            Self::Timeout(_) => Code::Timeout,
+            Self::Tls(..) => Code::Tls,
+        }
+    }
+}
+
+/// Connects to the permitted backend.
+///
+/// Dropping the future abandons every attempt.
+pub(crate) async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError> {
+    let backend = &permit.backend;
+    let deadline = Instant::now() + backend.connect_timeout;
+    let late = |_| DialError::Timeout(backend.connect_timeout);
+    let address = match &backend.address {
+        BackendAddress::Unix(path) => {
+            #[expect(clippy::disallowed_methods, reason = "this is the module that dials")]
+            let stream = timeout_at(deadline, UnixStream::connect(path))
+                .await
+                .map_err(late)?
+                .map_err(|error| DialError::Connect(format!("unix:{}", path.display()), error))?;
+            return Ok(Connection::Unix(stream));
+        }
+        BackendAddress::Tcp(address) => address,
+    };
+    let stream = timeout_at(deadline, connect(permit, address))
+        .await
+        .map_err(late)??;
+    // Neither can fail on a connected socket in a way that matters to the bytes.
+    _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(backend.tcp_keepalive);
+    _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let Some(settings) = &backend.tls else {
+        return Ok(Connection::Tcp(stream));
+    };
+    let failed = |error| DialError::Tls(settings.name.to_string(), error);
+    let handshake = tls.connect(settings, stream);
+    let stream = timeout_at(deadline, handshake)
+        .await
+        .map_err(late)?
+        .map_err(failed)?;
+    Ok(Connection::Tls(Box::new(stream)))
+}
+
+async fn connect(permit: &Permit, address: &HostPort) -> Result<TcpStream, DialError> {
+    let answers = resolve(address).await?;
+    let addresses = permit.check_answers(&answers)?;
+    race(interleave(&addresses))
+        .await
+        .map_err(|(failed, error)| match failed {
+            Some(address) => DialError::Connect(address.to_string(), error),
+            None => DialError::NoAddress(address.host.to_string()),
+        })
+}
+
+async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
+    match &address.host {
+        Host::Address(ip) => Ok(vec![SocketAddr::new(*ip, address.port)]),
+        Host::Name(name) => {
+            let answers = lookup_host((name.as_str(), address.port))
+                .await
+                .map_err(|error| DialError::Resolve(name.as_str().to_owned(), error))?;
+            Ok(answers.collect())
+        }
+    }
+}
+
+/// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 §4).
+fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
+        .iter()
+        .copied()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    first.reverse();
+    second.reverse();
+    let mut order = Vec::with_capacity(addresses.len());
+    while order.len() < addresses.len().min(MAX_ADDRESSES) {
+        order.extend(first.pop());
+        order.extend(second.pop());
+    }
+    order.truncate(MAX_ADDRESSES);
+    order
+}
+
+/// Tries the addresses with a head start for each; the first connection wins (RFC 8305 §5).
+async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, (Option<SocketAddr>, io::Error)> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last_error = (None, io::Error::from(io::ErrorKind::NotFound));
+    loop {
+        match waiting.next() {
+            Some(address) => {
+                attempts.spawn(async move { (address, attempt(address).await) });
+            }
+            None if attempts.is_empty() => return Err(last_error),
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some(Ok((address, result))) = attempts.join_next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last_error = (Some(address), error),
+            },
+            () = sleep(ATTEMPT_DELAY), if more => {}
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
+    #[expect(clippy::disallowed_methods, reason = "this is the module that dials")]
+    socket.connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_the_resolvers_choice_goes_first() {
+        let parse = |text: &str| -> Vec<SocketAddr> {
+            text.split_whitespace()
+                .map(|address| address.parse().unwrap())
+                .collect()
+        };
+        for (answers, want) in [
+            ("1.1.1.1:1 2.2.2.2:1 [::1]:1", "1.1.1.1:1 [::1]:1 2.2.2.2:1"),
+            ("[::1]:1 [::2]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1"),
+            ("1.1.1.1:1", "1.1.1.1:1"),
+            ("", ""),
+        ] {
+            assert_eq!(interleave(&parse(answers)), parse(want), "{answers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_keep_a_live_one_waiting() {
+        let live = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (live_address, dead_address) = (live.local_addr().unwrap(), dead.local_addr().unwrap());
+        drop(dead);
+        let stream = race(vec![dead_address, live_address]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live_address);
+        let (failed, error) = race(vec![dead_address]).await.unwrap_err();
+        assert_eq!(
+            (failed, error.kind()),
+            (Some(dead_address), io::ErrorKind::ConnectionRefused)
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The shape of the configuration file: every table and key there is, none of them checked beyond its type.
+//!
+//! `config/perigee.toml` explains them; a test fails when one is missing there.
+
+use std::time::Duration;
+
+use super::{
+    document::{List, Memory, Named, Size, Tables, parse, shape},
+    problem::{At, Problems},
+};
+
+shape! {
+    /// The document.
+    File {
+        node: At<String>,
+        workers: At<u64>,
+        trusted_proxies: List<String>,
+        listener: Tables<ListenerFile>,
+        backend: Named<BackendFile>,
+        allow: Tables<AllowFile>,
+        deny: Tables<DenyFile>,
+        limits: LimitsFile,
+        timeouts: TimeoutsFile,
+        log: LogFile,
+    }
+}
+
+shape! {
+    /// `[[listener]]`.
+    ListenerFile {
+        address: At<String>,
+    }
+}
+
+shape! {
+    /// `[backend.NAME]`.
+    BackendFile {
+        address: At<String>,
+        tls: At<bool>,
+        tls_name: At<String>,
+        tls_ca: At<String>,
+        networks: List<String>,
+        connect_timeout: At<Duration>,
+        resume_timeout: At<Duration>,
+        tcp_keepalive: At<Duration>,
+    }
+}
+
+shape! {
+    /// `[[allow]]`.
+    AllowFile {
+        name: At<String>,
+        origins: List<String>,
+        to: List<String>,
+        networks: List<String>,
+        clients: List<String>,
+        expose_errors: At<bool>,
+    }
+}
+
+shape! {
+    /// `[[deny]]`.
+    DenyFile {
+        name: At<String>,
+        origins: List<String>,
+        to: List<String>,
+        clients: List<String>,
+    }
+}
+
+shape! {
+    /// `[limits]`.
+    LimitsFile {
+        max_connections: At<u64>,
+        max_connections_per_client: At<u64>,
+        max_sessions: At<u64>,
+        max_sessions_per_client: At<u64>,
+        max_streams: At<u64>,
+        max_memory: At<Memory>,
+        replay_down: At<Size>,
+        replay_up: At<Size>,
+    }
+}
+
+shape! {
+    /// `[timeouts]`.
+    TimeoutsFile {
+        first_byte: At<Duration>,
+        head: At<Duration>,
+        body: At<Duration>,
+        hello: At<Duration>,
+        http_idle: At<Duration>,
+        heartbeat: At<Duration>,
+        peer_dead: At<Duration>,
+        hold: At<Duration>,
+        drain: At<Duration>,
+        stream_rotate: At<Duration>,
+        stream_rotate_bytes: At<Size>,
+        ack_delay: At<Duration>,
+        tombstone: At<Duration>,
+        connect: At<Duration>,
+        resume: At<Duration>,
+        tcp_keepalive: At<Duration>,
+    }
+}
+
+shape! {
+    /// `[log]`.
+    LogFile {
+        format: At<String>,
+        level: At<String>,
+    }
+}
+
+/// Every table and its keys, for telling where a misplaced key belongs.
+pub(super) const TABLES: &[(&str, &[&str])] = &[
+    ("the top of the file, above the first table", File::KEYS),
+    ("[timeouts]", TimeoutsFile::KEYS),
+    ("[limits]", LimitsFile::KEYS),
+    ("[log]", LogFile::KEYS),
+    ("[backend.NAME]", BackendFile::KEYS),
+    ("[[allow]]", AllowFile::KEYS),
+    ("[[deny]]", DenyFile::KEYS),
+    ("[[listener]]", ListenerFile::KEYS),
+];
+
+impl File {
+    /// Reads a text as far as it can be read.
+    pub(super) fn parse(text: &str, problems: &mut Problems) -> Self {
+        let document = parse(text, problems);
+        Self::from_table(&document, "", problems)
+    }
+}

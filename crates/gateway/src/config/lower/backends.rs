@@ -1,0 +1,162 @@
+//! `[backend.NAME]`.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        defaults,
+        file::{BackendFile, File},
+        problem::{At, Place, Problems},
+    },
+    canonical, parsed, ranges, settings,
+};
+use crate::policy::{
+    Backend, BackendAddress, BackendName, BackendTls, DialDefaults, Host, HostPort, Malformed,
+    parse_network,
+};
+
+/// Lowers all backends; those without a usable name or address are left out.
+pub(super) fn backends(
+    file: &File,
+    dial: DialDefaults,
+    resolve: &dyn Fn(&str) -> Option<PathBuf>,
+    problems: &mut Problems,
+) -> BTreeMap<BackendName, Arc<Backend>> {
+    let mut backends = BTreeMap::new();
+    for (name, table) in file.backend.as_ref().map_or(&[][..], |named| &named.0) {
+        let parsed_name = parsed(name, canonical::<BackendName>, problems);
+        let backend = backend(name, table, dial, resolve, problems);
+        if let (Some(name), Some(backend)) = (parsed_name, backend) {
+            backends.insert(name, Arc::new(backend));
+        }
+    }
+    backends
+}
+
+fn backend(
+    name: &At<String>,
+    table: &BackendFile,
+    dial: DialDefaults,
+    resolve: &dyn Fn(&str) -> Option<PathBuf>,
+    problems: &mut Problems,
+) -> Option<Backend> {
+    let networks = ranges(table.networks.as_ref(), parse_network, problems);
+    let mut set = |at: Option<&At<Duration>>, setting, inherited| match at {
+        Some(_) => settings::duration(at, setting, problems),
+        None => inherited,
+    };
+    let connect_timeout = set(
+        table.connect_timeout.as_ref(),
+        defaults::CONNECT,
+        dial.connect_timeout,
+    );
+    let resume_timeout = set(
+        table.resume_timeout.as_ref(),
+        defaults::RESUME,
+        dial.resume_timeout,
+    );
+    let tcp_keepalive = set(
+        table.tcp_keepalive.as_ref(),
+        defaults::TCP_KEEPALIVE,
+        dial.tcp_keepalive,
+    );
+    let Some(at) = &table.address else {
+        let place = name.place.missing("address");
+        problems.missing(
+            &place,
+            "is missing",
+            "write address = \"host:port\" or \"unix:/path\"",
+        );
+        return None;
+    };
+    let address = parsed(at, parse_address, problems);
+    let tls = tls(&name.place, table, address.as_ref(), resolve, problems);
+    let backend = Backend {
+        name: name.value.as_str().into(),
+        address: address?,
+        tls,
+        networks,
+        connect_timeout,
+        resume_timeout,
+        tcp_keepalive,
+    };
+    if let BackendAddress::Tcp(HostPort {
+        host: Host::Address(literal),
+        ..
+    }) = &backend.address
+        && let Err(forbidden) = backend.check(*literal)
+    {
+        let (why, remedy) = forbidden.why.problem_and_remedy();
+        problems.malformed(at, &Malformed::new(why, remedy));
+    }
+    Some(backend)
+}
+
+fn parse_address(text: &str) -> Result<BackendAddress, Malformed> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        return canonical(text).map(BackendAddress::Tcp);
+    };
+    if !path.starts_with('/') || path.len() > UNIX_PATH_BYTES || path.contains('\0') {
+        return Err(Malformed::new(
+            "is not the path of a Unix socket",
+            "write unix: and an absolute path of at most 107 bytes",
+        ));
+    }
+    Ok(BackendAddress::Unix(path.into()))
+}
+
+fn tls(
+    place: &Place,
+    table: &BackendFile,
+    address: Option<&BackendAddress>,
+    resolve: &dyn Fn(&str) -> Option<PathBuf>,
+    problems: &mut Problems,
+) -> Option<BackendTls> {
+    let name = table
+        .tls_name
+        .as_ref()
+        .map(|at| parsed(at, canonical::<Host>, problems));
+    let ca = table.tls_ca.as_ref().and_then(|at| {
+        let path = resolve(&at.value);
+        if path.is_none() {
+            problems.malformed(
+                at,
+                &Malformed::new(
+                    "is no file that can be found",
+                    "write its path, relative to this file",
+                ),
+            );
+        }
+        path
+    });
+    if !table.tls.as_ref().is_some_and(|at| at.value) {
+        for at in [&table.tls_name, &table.tls_ca].into_iter().flatten() {
+            problems.report(
+                &at.place,
+                "has no effect without TLS",
+                "add tls = true, or remove it",
+            );
+        }
+        return None;
+    }
+    let name = match (name, address) {
+        (Some(name), _) => name,
+        (None, Some(BackendAddress::Tcp(address))) => Some(address.host.clone()),
+        (None, Some(BackendAddress::Unix(_))) => {
+            let place = place.missing("tls_name");
+            let problem =
+                "is missing, as a Unix socket has no name that a certificate could be for";
+            problems.missing(
+                &place,
+                problem,
+                "write the name that the certificate is for",
+            );
+            None
+        }
+        (None, None) => None,
+    };
+    name.map(|name| BackendTls { name, ca })
+}
+
+/// What `sockaddr_un` holds (unix(7)), less its final NUL.
+const UNIX_PATH_BYTES: usize = 107;

@@ -1,0 +1,130 @@
+//! What a configuration means, for the operator who is about to use it.
+
+use std::fmt::{Display, Write as _};
+
+use ipnet::IpNet;
+
+use super::{
+    Config,
+    units::{ShowDuration, ShowSize},
+};
+use crate::policy::{AllowRule, Backend, BackendAddress, DenyRule, every_client};
+
+impl Config {
+    /// A few lines that say who may reach what, and what is odd about it.
+    pub fn summary(&self) -> String {
+        let mut out = String::new();
+        let Self { policy, limits, .. } = self;
+        let mut line = |head: &str, rest: String| {
+            // A String takes any text.
+            let _ = writeln!(out, "{head:<10}{rest}");
+        };
+        for listener in &self.listeners {
+            line("listen", listener.address.to_string());
+        }
+        for backend in policy.backends.values() {
+            line("backend", describe_backend(backend));
+        }
+        for rule in &policy.deny {
+            line("deny", describe_deny(rule));
+        }
+        for rule in &policy.allow {
+            line("allow", describe_allow(rule));
+        }
+        line(
+            "limits",
+            format!(
+                "{} connections, {} per client; {} sessions, {} per client; {} of memory",
+                limits.max_connections,
+                limits.max_connections_per_client,
+                limits.max_sessions,
+                limits.max_sessions_per_client,
+                ShowSize(limits.max_memory_bytes / MIB * MIB),
+            ),
+        );
+        for warning in &self.warnings {
+            line("warning", warning.to_string());
+        }
+        out
+    }
+}
+
+fn describe_backend(backend: &Backend) -> String {
+    let tls = match &backend.tls {
+        Some(tls) => format!(" with TLS as {}", tls.name),
+        None => String::new(),
+    };
+    let networks = match (&backend.address, backend.networks.is_empty()) {
+        (BackendAddress::Unix(_), _) | (_, true) => String::new(),
+        (BackendAddress::Tcp(_), false) => format!(", also in {}", list(&backend.networks)),
+    };
+    let resume = ShowDuration(backend.resume_timeout);
+    format!(
+        "{}: {}{tls}{networks}, kept for {resume} without a client",
+        backend.name, backend.address
+    )
+}
+
+fn describe_allow(rule: &AllowRule) -> String {
+    let AllowRule {
+        label,
+        origins,
+        to,
+        networks,
+        clients,
+        expose_errors,
+    } = rule;
+    let networks = match networks.is_empty() {
+        true => String::new(),
+        false => format!(" (also in {})", list(networks)),
+    };
+    let errors = if *expose_errors {
+        ", with errors told apart"
+    } else {
+        ""
+    };
+    format!(
+        "{label}: {}{} to {}{networks}{errors}",
+        list(origins),
+        from(clients),
+        list(to)
+    )
+}
+
+fn describe_deny(rule: &DenyRule) -> String {
+    let DenyRule {
+        label,
+        origins,
+        to,
+        clients,
+    } = rule;
+    let origins = if origins.is_empty() {
+        "all".to_owned()
+    } else {
+        list(origins)
+    };
+    let to = if to.is_empty() {
+        "everything".to_owned()
+    } else {
+        list(to)
+    };
+    format!("{label}: {origins}{} to {to}", from(clients))
+}
+
+fn from(clients: &[IpNet]) -> String {
+    if clients.is_empty() || clients == every_client() {
+        return String::new();
+    }
+    format!(" from {}", list(clients))
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(T::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The budget is shown in whole units: a percentage of memory has no others.
+const MIB: u64 = 1 << 20;

@@ -1,0 +1,282 @@
+//! Plain WebSocket: `/ws/<backend>`, where a message's bytes are the stream's bytes (the way of
+//! websockify and noVNC). Backpressured, not resumable: the connection ends with its WebSocket.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use axum::{
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::{Buf, Bytes};
+use futures_util::{Sink, Stream, StreamExt};
+use perigee_session::{Code, StreamStats};
+use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use crate::{
+    backend::{self, Connection},
+    http::{Asker, Refusal},
+    ops::access_log::{self, StreamRecord},
+    policy::{self, Permit},
+    shared::Shared,
+    websocket::{Handshake, NotWebSocket, WebSocket},
+};
+
+/// Bytes read from the backend at a time, which is also the size of our messages.
+const READ_LEN: usize = 16 * 1024;
+/// Time for the close handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What the log calls this way in.
+const TRANSPORT: &str = "plain-websocket";
+
+/// `GET /ws/<backend>`.
+pub(crate) async fn handle(
+    State(shared): State<Shared>,
+    Path(target): Path<String>,
+    asker: Asker,
+    mut request: Request,
+) -> Response {
+    let handshake = match Handshake::read(&mut request, subprotocol) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let asked = policy::Request {
+        origin: asker.origin(),
+        client: asker.client.address,
+        target: &target,
+    };
+    let permit = match shared.config.policy.decide(&asked) {
+        Ok(permit) => permit,
+        Err(denial) => {
+            access_log::refused(&asker.client, TRANSPORT, Code::Denied, &denial);
+            return Refusal::new(Code::Denied, "not allowed").into_response();
+        }
+    };
+    if shared.draining.is_cancelled() {
+        return Refusal::new(Code::GoingAway, "the gateway is stopping").into_response();
+    }
+    let (response, websocket) = handshake.accept();
+    shared.work.clone().spawn(async move {
+        if let Some(websocket) = websocket.await {
+            let mut record = StreamRecord::new(&target, Instant::now());
+            record.rule = Some(Arc::clone(&permit.rule));
+            record.transports.add(TRANSPORT);
+            let _stream = shared.stats.streams.count();
+            let _backend = shared.stats.backends.count();
+            let mut tunnel = Tunnel {
+                websocket,
+                up: Bytes::new(),
+                up_closed: false,
+                stats: StreamStats::default(),
+            };
+            let code = tunnel.run(&shared, &permit, &mut record).await;
+            record.log(&asker.client, "", code, "", &tunnel.stats, Instant::now());
+            tunnel.close(code).await;
+        }
+    });
+    response
+}
+
+/// None, or `binary`: what websockify and noVNC speak today.
+fn subprotocol(offered: &[&str]) -> Result<Option<&'static str>, NotWebSocket> {
+    if offered.is_empty() {
+        Ok(None)
+    } else if offered.contains(&"binary") {
+        Ok(Some("binary"))
+    } else {
+        Err(NotWebSocket::Protocol)
+    }
+}
+
+struct Tunnel {
+    websocket: WebSocket,
+    /// Bytes of a message that the backend has not taken yet.
+    up: Bytes,
+    /// The client closed its WebSocket.
+    up_closed: bool,
+    stats: StreamStats,
+}
+
+impl Tunnel {
+    /// Carries bytes until one side ends, and says how it ended.
+    async fn run(&mut self, shared: &Shared, permit: &Permit, record: &mut StreamRecord) -> Code {
+        let mut connection = match backend::dial(permit, &shared.tls).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                record.detail = Some(error.to_string());
+                return if permit.expose_errors {
+                    error.code()
+                } else {
+                    Code::Unreachable
+                };
+            }
+        };
+        let timeouts = &shared.config.timeouts;
+        let mut heartbeat = interval(timeouts.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let mut buffer = Vec::new();
+        let carried = poll_fn(|cx| {
+            if poll_silence(
+                &mut heartbeat,
+                &mut heard,
+                timeouts.peer_dead,
+                &mut self.websocket,
+                cx,
+            )
+            .is_ready()
+            {
+                return Poll::Ready(Ok(Code::Idle));
+            }
+            let up = self.poll_up(&mut connection, &mut heard, cx)?;
+            let down = if self.up_closed {
+                Poll::Pending
+            } else {
+                self.poll_down(&mut connection, &mut buffer, cx)?
+            };
+            if up.is_ready() || down.is_ready() {
+                Poll::Ready(Ok(Code::Closed))
+            } else {
+                Poll::Pending
+            }
+        });
+        let code = tokio::select! {
+            carried = carried => carried.unwrap_or_else(|error: io::Error| {
+                record.detail = Some(format!("backend: {error}"));
+                Code::Reset
+            }),
+            () = shared.ending.cancelled() => Code::GoingAway,
+        };
+        if code != Code::Closed {
+            connection.reset();
+        }
+        code
+    }
+
+    /// From the client to the backend; ready when the client's last byte and FIN are with it.
+    fn poll_up(
+        &mut self,
+        connection: &mut Connection,
+        heard: &mut Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while !self.up.is_empty() {
+                let taken = ready!(connection.poll_write(cx, &[IoSlice::new(&self.up)]))?;
+                if taken == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.up.advance(taken);
+                self.stats.delivered += taken as u64;
+            }
+            if self.up_closed {
+                return connection.poll_shutdown(cx);
+            }
+            _ = connection.poll_flush(cx)?;
+            match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
+                Some(Ok(Message::Binary(bytes))) => {
+                    *heard = Instant::now();
+                    self.up = bytes;
+                }
+                // A text message's bytes are bytes too; they are never sent back as text.
+                Some(Ok(Message::Text(text))) => {
+                    *heard = Instant::now();
+                    self.up = text.into();
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    *heard = Instant::now()
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
+            }
+        }
+    }
+
+    /// From the backend to the client; ready at the backend's end of file.
+    fn poll_down(
+        &mut self,
+        connection: &mut Connection,
+        buffer: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match Pin::new(&mut self.websocket).poll_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => {
+                    self.up_closed = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(())) => {}
+            }
+            buffer.resize(READ_LEN, 0);
+            let len = match connection.poll_read(cx, buffer) {
+                Poll::Pending => {
+                    // An idle tunnel owns no buffer.
+                    *buffer = Vec::new();
+                    return Poll::Pending;
+                }
+                Poll::Ready(len) => len?,
+            };
+            if len == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.stats.written += len as u64;
+            self.stats.acked = self.stats.written;
+            let message = Message::Binary(Bytes::copy_from_slice(&buffer[..len]));
+            // An error shows again at the next poll.
+            _ = Pin::new(&mut self.websocket).start_send(message);
+        }
+    }
+
+    async fn close(mut self, code: Code) {
+        // A clean end is 1000 for any client; ours are told more (protocol section 6).
+        let number = if code == Code::Closed {
+            CloseCode::Normal
+        } else {
+            CloseCode::from(code.close_code())
+        };
+        let goodbye = async {
+            self.websocket
+                .close(Some(CloseFrame {
+                    code: number,
+                    reason: code.name().into(),
+                }))
+                .await?;
+            while let Some(Ok(_)) = self.websocket.next().await {}
+            Ok::<_, tungstenite::Error>(())
+        };
+        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+}
+
+/// Ready when the client said nothing for too long, though it was asked.
+fn poll_silence(
+    heartbeat: &mut Interval,
+    heard: &mut Instant,
+    peer_dead: Duration,
+    websocket: &mut WebSocket,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    while heartbeat.poll_tick(cx).is_ready() {
+        if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
+            // A client that does not read cannot answer; TCP finds out whether it is dead.
+            *heard = Instant::now();
+        } else if heard.elapsed() > peer_dead {
+            return Poll::Ready(());
+        } else {
+            _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
+        }
+    }
+    _ = Pin::new(websocket).poll_flush(cx);
+    Poll::Pending
+}

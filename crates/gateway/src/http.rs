@@ -1,0 +1,226 @@
+//! The gateway's HTTP surface: routes, who asks, and how every reply looks.
+//!
+//! Invariants:
+//! - nothing below `/perigee/v1/` and `/ws/` is answered before the Origin was checked;
+//! - CORS headers are sent to origins that a rule names, and to nobody else;
+//! - an error is constant text plus a code: nothing a client sent comes back.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{any, post},
+};
+use bytes::Bytes;
+use perigee_session::Code;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::{
+    assets, dialect,
+    ops::access_log::{self, Client},
+    policy::{Origin, client_address},
+    shared::Shared,
+    transport::{poll, stream, uplink, websocket},
+};
+
+/// Largest request body in bytes (protocol section 7).
+const MAX_BODY_BYTES: usize = 128 * 1024;
+/// How long a browser may remember that an origin may ask, in seconds.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+/// What a client should wait before it tries again, in seconds, after `overloaded` and `going_away`.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// The address of the connection's other end, put on each request by the listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Who asks, after the Origin was found to be allowed.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) client: Client,
+}
+
+/// A refusal: a code and constant text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    code: Code,
+    text: &'static str,
+}
+
+/// All routes; `pages` are served beside ours.
+pub(crate) fn router(shared: Shared, pages: Router) -> Router {
+    let api = Router::new()
+        .route("/perigee/v1/{sid}/ws", any(websocket::handle))
+        .route("/perigee/v1/{sid}/stream", post(stream::handle))
+        .route("/perigee/v1/{sid}/poll", post(poll::handle))
+        .route("/perigee/v1/{sid}/up", post(uplink::handle))
+        .route("/perigee/v1/origin", post(origin_is_allowed))
+        .route("/ws/{backend}", any(dialect::plain::handle))
+        .route_layer(from_fn_with_state(shared.clone(), cors))
+        .with_state(shared);
+    api.merge(assets::client()).merge(pages).fallback(not_found)
+}
+
+/// `origin`: an allowed page gets here.
+async fn origin_is_allowed(_asker: Asker) -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "nothing is served at this address\n").into_response()
+}
+
+/// Answers preflights and dresses every reply of the API.
+async fn cors(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let origin = origin(request.headers()).ok().flatten();
+    let allowed = origin
+        .as_ref()
+        .is_some_and(|origin| shared.config.policy.origin_allowed(Some(origin)));
+    let echo = request
+        .headers()
+        .get(header::ORIGIN)
+        .cloned()
+        .filter(|_| allowed);
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response = if preflight {
+        let status = if allowed {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::FORBIDDEN
+        };
+        status.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::VARY, "Origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(echo) = echo {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, echo);
+        if preflight {
+            let allow = HeaderValue::from_static("authorization, content-type");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("GET, POST"),
+            );
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
+        }
+    }
+    response
+}
+
+impl Asker {
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.client.origin.as_deref()
+    }
+}
+
+impl FromRequestParts<Shared> for Asker {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
+        let Some(Peer(peer)) = parts.extensions.get::<Peer>().copied() else {
+            return Err(Refusal::new(
+                Code::Internal,
+                "the connection has no address",
+            ));
+        };
+        let forwarded_for: Vec<&str> = parts
+            .headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        let trusted = &shared.config.trusted_proxies;
+        let address = client_address(peer.ip(), forwarded_for.into_iter(), trusted);
+        let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
+            let client = Client { origin, address };
+            access_log::refused(&client, "page", Code::Denied, why);
+            Refusal::new(Code::Denied, "this page may not use this gateway")
+        };
+        let origin = origin(&parts.headers)
+            .map_err(|malformed| denied(None, &format_args!("the Origin header {malformed}")))?
+            .map(Arc::new);
+        if !shared.config.policy.origin_allowed(origin.as_deref()) {
+            let why = match origin {
+                None => "no Origin header, and no allow rule has the origin \"none\"",
+                Some(_) => "no allow rule names this origin",
+            };
+            return Err(denied(origin, &why));
+        }
+        Ok(Self {
+            client: Client { origin, address },
+        })
+    }
+}
+
+fn origin(headers: &HeaderMap) -> Result<Option<Origin>, crate::policy::Malformed> {
+    Origin::from_headers(
+        headers
+            .get_all(header::ORIGIN)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
+}
+
+impl Refusal {
+    pub(crate) const fn new(code: Code, text: &'static str) -> Self {
+        Self { code, text }
+    }
+
+    pub(crate) const fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({"code": self.code.name(), "message": self.text}).to_string();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if matches!(self.code, Code::Overloaded | Code::GoingAway) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+/// A reply that carries frames.
+pub(crate) fn frames_response(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
+}
+
+/// The whole body of a request, within its deadline and bound.
+pub(crate) async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
+    match timeout(
+        shared.config.timeouts.body,
+        to_bytes(request.into_body(), MAX_BODY_BYTES),
+    )
+    .await
+    {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(Refusal::new(
+            Code::Protocol,
+            "the body is cut or larger than 128 KiB",
+        )),
+        Err(_) => Err(Refusal::new(Code::Idle, "the body did not arrive in time")),
+    }
+}

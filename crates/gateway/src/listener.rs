@@ -1,0 +1,206 @@
+//! Accepting connections, with a deadline for every wait on a peer that has not yet said what it
+//! wants. axum::serve has none of these.
+//!
+//! Each worker thread has its own socket on the same address (SO_REUSEPORT), so that a connection,
+//! its session and its backends live on the thread that accepted it.
+
+mod io;
+
+use std::{
+    io::{Error, ErrorKind, Result},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use self::io::Requests;
+pub(crate) use self::io::{ClientSocket, Io};
+use crate::{
+    http::Peer,
+    ops::{per_client::Share, stats::Counted},
+    shared::Shared,
+};
+
+/// Connections the kernel may hold before they are accepted.
+const BACKLOG: i32 = 1024;
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// HTTP/2 requests at a time on one connection: a page has a downlink and an uplink per session.
+const MAX_HTTP2_STREAMS: u32 = 64;
+/// HTTP/2 streams a client may open and reset before it is shown the door (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+/// Largest request head in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Bytes hyper may hold per connection and direction.
+const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Binds `count` sockets that share an address, one for each worker.
+///
+/// Sockets that share an address would also share it with another gateway, which knows none of our
+/// sessions; so the address must be free first.
+pub(crate) fn bind(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>> {
+    let claim = socket(address)?;
+    claim.bind(&address.into())?;
+    // Port 0 became a port; the others take the same.
+    let address = claim.local_addr()?;
+    drop(claim);
+    (0..count)
+        .map(|_| {
+            let socket = socket(address.as_socket().ok_or(ErrorKind::AddrNotAvailable)?)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address)?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two listeners, as they are written.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Accepts until the gateway ends: while it drains, clients of live sessions may still come back.
+pub(crate) async fn accept(shared: Shared, listener: TcpListener, router: Router) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.ending.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => start(&shared, stream, peer, &router),
+            // The peer gave up before we came to it.
+            Err(error) if is_of_one_connection(&error) => debug!(%error, "accept failed"),
+            Err(error) => {
+                warn!(%error, "cannot accept connections; raise the limit of open files or lower max_connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+/// Starts a connection unless there are too many; then it is closed unread.
+fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) {
+    let limits = &shared.config.limits;
+    let Some(counted) = shared
+        .stats
+        .connections
+        .count_below(limits.max_connections as u64)
+    else {
+        debug!(client.addr = %peer.ip(), "connection refused: max_connections reached");
+        return;
+    };
+    // Behind a proxy all clients share one address, which the operator has said to trust.
+    let behind_proxy = shared
+        .config
+        .trusted_proxies
+        .iter()
+        .any(|net| net.contains(&peer.ip().to_canonical()));
+    let max = if behind_proxy {
+        usize::MAX
+    } else {
+        limits.max_connections_per_client
+    };
+    let Some(share) = shared.connections_per_client.count_below(peer.ip(), max) else {
+        debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
+        return;
+    };
+    let socket = ClientSocket::new(
+        stream,
+        Accepted {
+            _counted: counted,
+            _share: share,
+        },
+    );
+    let (shared, router) = (shared.clone(), router.clone());
+    shared
+        .tasks
+        .clone()
+        .spawn(async move { serve(&shared, socket, peer, router).await });
+}
+
+/// What a connection counts against, for as long as its socket lives.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    _counted: Counted,
+    _share: Share,
+}
+
+async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: Router) {
+    let timeouts = &shared.config.timeouts;
+    // Frames are written whole; waiting for more would only delay them.
+    _ = socket.stream().set_nodelay(true);
+    if !matches!(
+        timeout(timeouts.first_byte, socket.stream().readable()).await,
+        Ok(Ok(()))
+    ) {
+        return;
+    }
+    let requests = Requests::default();
+    let io = Io::new(socket, requests.clone(), timeouts);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let answer = router.clone().call(request);
+        let in_service = requests.start();
+        async move { answer.await.map(|response| in_service.until_sent(response)) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.head)
+        .max_buf_size(MAX_HTTP_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(MAX_HTTP_BUFFER_BYTES)
+        .keep_alive_interval(timeouts.heartbeat)
+        .keep_alive_timeout(timeouts.peer_dead);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shared.ending.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = shared.stopping.cancelled() => {}
+    }
+}

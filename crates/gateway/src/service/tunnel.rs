@@ -1,0 +1,236 @@
+//! The tunnel service: a stream's bytes are the backend's bytes.
+//!
+//! Half-close and reset travel in both directions, and neither side is read while the other has
+//! no room.
+//!
+//! Invariants:
+//! - what is consumed from the session was taken by the backend's socket before;
+//! - the backend is read only into room that the session has.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use perigee_session::{Code, Session, StreamId};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    backend::{self, Connection, TlsClients},
+    policy::Permit,
+};
+
+/// One stream and its backend.
+pub(crate) struct Tunnel {
+    stream: StreamId,
+    state: TunnelState,
+    /// The canonical target, for OPENED.
+    reached: Arc<str>,
+    /// The backend's end of file was seen.
+    read_closed: bool,
+    /// How long the stream outlives its transport.
+    pub(crate) resume_timeout: Duration,
+}
+
+/// Where a tunnel is in its life.
+enum TunnelState {
+    /// Waiting for the backend.
+    Dialing(Pin<Box<dyn Future<Output = Result<Connection, Unreached>> + Send>>),
+    /// Bytes flow.
+    Open(Connection),
+    /// Over.
+    Over,
+}
+
+/// A backend that was not reached: what the client is told and what the operator reads.
+struct Unreached {
+    code: Code,
+    detail: String,
+}
+
+/// Why a tunnel ended its stream, for the operator.
+pub(crate) struct Failure(pub(crate) String);
+
+/// Bytes read from a backend at a time, and buffers handed to one vectored write.
+const READ_LEN: usize = 64 * 1024;
+const MAX_RUNS: usize = 16;
+/// Bytes moved for one stream before its neighbours have their turn.
+const TURN_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    /// One read buffer per thread: no stream owns memory for bytes that are not there.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_LEN]);
+}
+
+impl Tunnel {
+    /// Starts to connect; poll the tunnel to make progress.
+    pub(crate) fn new(stream: StreamId, permit: Permit, tls: Arc<TlsClients>) -> Self {
+        let resume_timeout = permit.backend.resume_timeout;
+        let reached = Arc::clone(&permit.backend.name);
+        let state = TunnelState::Dialing(Box::pin(reach(permit, tls)));
+        Self {
+            stream,
+            state,
+            reached,
+            read_closed: false,
+            resume_timeout,
+        }
+    }
+
+    /// Moves what can be moved. `may_read` is false while memory is short.
+    ///
+    /// Returns whether the tunnel should be polled again though nothing will wake it.
+    pub(crate) fn poll(
+        &mut self,
+        session: &mut Session,
+        may_read: bool,
+        now: std::time::Instant,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Failure> {
+        if let TunnelState::Dialing(dialing) = &mut self.state {
+            match dialing.as_mut().poll(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(connection)) => {
+                    self.state = TunnelState::Open(connection);
+                    session.accept(self.stream, &self.reached);
+                }
+                Poll::Ready(Err(Unreached { code, detail })) => {
+                    self.state = TunnelState::Over;
+                    session.reset(self.stream, code, reason(code), now);
+                    return Err(Failure(detail));
+                }
+            }
+        }
+        let TunnelState::Open(connection) = &mut self.state else {
+            return Ok(false);
+        };
+        let moved = (|| {
+            write(self.stream, connection, session, now, cx)?;
+            if self.read_closed || !may_read {
+                return Ok(false);
+            }
+            read(self.stream, &mut self.read_closed, connection, session, cx)
+        })();
+        moved.map_err(|error: io::Error| {
+            session.reset(self.stream, Code::Reset, reason(Code::Reset), now);
+            Failure(format!("backend: {error}"))
+        })
+    }
+
+    /// The stream is over: the backend sees FIN if all ended well and RST otherwise.
+    pub(crate) fn close(self, code: Code) {
+        if let TunnelState::Open(connection) = self.state
+            && code != Code::Closed
+        {
+            connection.reset();
+        }
+    }
+}
+
+/// Dials, and says no more of a failure than the rule allows: without leave all failures of a
+/// `host:port` target look alike and take equally long, so that no page can map a network.
+async fn reach(permit: Permit, tls: Arc<TlsClients>) -> Result<Connection, Unreached> {
+    let deadline = Instant::now() + permit.backend.connect_timeout;
+    match backend::dial(&permit, &tls).await {
+        Ok(connection) => Ok(connection),
+        Err(error) => {
+            let detail = error.to_string();
+            if permit.expose_errors {
+                return Err(Unreached {
+                    code: error.code(),
+                    detail,
+                });
+            }
+            sleep_until(deadline).await;
+            Err(Unreached {
+                code: Code::Unreachable,
+                detail,
+            })
+        }
+    }
+}
+
+fn write(
+    stream: StreamId,
+    connection: &mut Connection,
+    session: &mut Session,
+    now: std::time::Instant,
+    cx: &mut Context<'_>,
+) -> io::Result<()> {
+    let mut wrote = false;
+    loop {
+        let mut runs = [IoSlice::new(&[]); MAX_RUNS];
+        let mut count = 0;
+        for (slot, run) in runs.iter_mut().zip(session.peek(stream)) {
+            *slot = IoSlice::new(run);
+            count += 1;
+        }
+        if count == 0 {
+            break;
+        }
+        match connection.poll_write(cx, &runs[..count])? {
+            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(taken) => {
+                wrote = true;
+                session.consume(stream, taken, now);
+            }
+            Poll::Pending => return Ok(()),
+        }
+    }
+    if wrote {
+        _ = connection.poll_flush(cx)?;
+    }
+    if session.fin_is_next(stream) && connection.poll_shutdown(cx)?.is_ready() {
+        session.consume_fin(stream, now);
+    }
+    Ok(())
+}
+
+fn read(
+    stream: StreamId,
+    read_closed: &mut bool,
+    connection: &mut Connection,
+    session: &mut Session,
+    cx: &mut Context<'_>,
+) -> io::Result<bool> {
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        let mut turn = TURN_BYTES;
+        while turn > 0 {
+            let room = session.room(stream).min(buffer.len());
+            if room == 0 {
+                session.await_room(stream);
+                return Ok(false);
+            }
+            match connection.poll_read(cx, &mut buffer[..room])? {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(0) => {
+                    *read_closed = true;
+                    session.finish(stream);
+                    return Ok(false);
+                }
+                Poll::Ready(len) => {
+                    session.write(stream, &buffer[..len]);
+                    turn = turn.saturating_sub(len);
+                }
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// The fixed words that go with a code to the client.
+fn reason(code: Code) -> &'static str {
+    match code {
+        Code::Refused => "the backend refused the connection",
+        Code::Timeout => "the backend did not answer in time",
+        Code::Dns => "the backend's name has no usable address",
+        Code::Tls => "TLS to the backend failed",
+        Code::Unreachable => "the backend could not be reached",
+        Code::Reset => "the backend reset the connection",
+        _ => "",
+    }
+}

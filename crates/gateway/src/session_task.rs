@@ -1,0 +1,588 @@
+//! The task that owns one session: transport, session and backends meet here, in one poll.
+//!
+//! Invariants:
+//! - nothing else touches the session; handlers of HTTP requests reach it over a bounded channel;
+//! - frames are pulled from the session only when the transport has room, backends are read only
+//!   into room that the session has: that is the whole of the backpressure;
+//! - a poll never waits for one stream: each backend has its own waker.
+
+mod attachment;
+mod ready;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use perigee_session::{Attach, Code, Config, DetachReason, Event, Hello, Link, Session, StreamId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Sleep,
+};
+
+use self::{
+    attachment::{Attachment, Outcome},
+    ready::{Ready, ReadyList},
+};
+use crate::{
+    ops::{
+        access_log::{Client, StreamRecord},
+        stats::Counted,
+    },
+    policy::Request,
+    registry::{DetachedSince, Identity},
+    service::Tunnel,
+    shared::Shared,
+    transport::{Downlink, Input},
+};
+
+/// Commands that wait for the task; more wait at their senders.
+pub(crate) const INBOX_COMMANDS: usize = 16;
+/// Rounds of work before other tasks of the thread have their turn.
+const ROUNDS_PER_POLL: usize = 8;
+/// Commands and messages taken in one round.
+const INPUTS_PER_ROUND: usize = 16;
+/// A poll that ends leaves its session without transport until the next one comes. A resume
+/// timeout shorter than this gap would end sessions that are in use.
+const POLL_GAP: Duration = Duration::from_secs(10);
+/// How long an ended session waits for its transport to take the last frames.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Services a stream may ask for.
+const SERVICE_TUNNEL: u8 = 0;
+
+/// What handlers ask of the task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A transport that said HELLO.
+    Attach(Box<NewAttachment>),
+    /// Frames from an uplink request.
+    Up {
+        body: Bytes,
+        reply: oneshot::Sender<Vec<u8>>,
+    },
+    /// Tell the client that the gateway stops after this time.
+    GoAway { after: Duration },
+    /// End the session.
+    End { code: Code, why: &'static str },
+}
+
+/// A transport that said HELLO, with the frames that came in the same message.
+pub(crate) struct NewAttachment {
+    pub(crate) hello: Hello,
+    pub(crate) frames: Bytes,
+    pub(crate) downlink: Downlink,
+}
+
+impl std::fmt::Debug for NewAttachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.downlink.name(), self.hello)
+    }
+}
+
+/// One stream: its place in the ready list, what the log will say, and its backend once permitted.
+struct StreamEntry {
+    ready: Ready,
+    record: StreamRecord,
+    tunnel: Option<(Tunnel, Counted)>,
+    _counted: Counted,
+}
+
+/// The owner of one session.
+pub(crate) struct SessionTask {
+    shared: Shared,
+    client: Client,
+    sid: String,
+    session: Session,
+    inbox: mpsc::Receiver<Command>,
+    attachment: Option<Attachment>,
+    streams: HashMap<StreamId, StreamEntry>,
+    ready: Arc<ReadyList>,
+    /// Streams to look at in this round.
+    turn: Vec<StreamId>,
+    /// Uplink requests whose frames were applied and that wait for the backends to take them.
+    replies: Vec<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
+    timer: Pin<Box<Sleep>>,
+    detached: Arc<DetachedSince>,
+    detached_at: Option<Instant>,
+    link_is_poll: bool,
+    /// The last transport was lost rather than ended: the next one is a resume.
+    was_cut: bool,
+    /// When to stop waiting for the transport to take the last frames.
+    give_up_at: Option<Instant>,
+    /// What this session holds of the process-wide budget.
+    buffered: u64,
+}
+
+impl SessionTask {
+    pub(crate) fn new(
+        shared: Shared,
+        client: Client,
+        identity: Identity,
+        inbox: mpsc::Receiver<Command>,
+        detached: Arc<DetachedSince>,
+    ) -> Self {
+        let now = now();
+        let config = session_config(&shared, &identity);
+        let sid = identity.sid.clone();
+        let session = Session::gateway(config, identity.sid, identity.token, now);
+        Self {
+            shared,
+            client,
+            sid,
+            session,
+            inbox,
+            attachment: None,
+            streams: HashMap::new(),
+            ready: Arc::default(),
+            turn: Vec::new(),
+            replies: Vec::new(),
+            timer: Box::pin(tokio::time::sleep_until(now.into())),
+            detached,
+            detached_at: Some(now),
+            link_is_poll: false,
+            was_cut: false,
+            give_up_at: None,
+            buffered: 0,
+        }
+    }
+
+    /// Runs until the session is over and its last frames are with its transport.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        let code = self.session.ended().unwrap_or(Code::Closed);
+        if let Some(attachment) = self.attachment.take() {
+            attachment
+                .downlink
+                .finish(Vec::new(), code, &self.shared.tasks);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS_PER_POLL {
+            let now = now();
+            let mut progress = self.take_commands(cx, now);
+            progress |= self.take_frames(cx, now);
+            self.session.handle_timeout(now);
+            self.expire_streams(now);
+            self.ready.register(cx);
+            progress |= self.serve_streams(now);
+            self.answer_uplinks(now);
+            progress |= self.transmit(cx, now);
+            progress |= self.handle_events(now);
+            self.settle(self.session.buffered());
+            if self.session.ended().is_some() && self.last_words_are_out(now) {
+                return Poll::Ready(());
+            }
+            if !progress && !self.timer_is_due(cx, now) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Arms the timer for the next deadline and says whether it has passed already.
+    fn timer_is_due(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let of_attachment = self.attachment.as_ref().and_then(Attachment::deadline);
+        let Some(deadline) = [
+            self.session.poll_timeout(),
+            of_attachment,
+            self.next_stream_expiry(),
+            self.give_up_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min() else {
+            return false;
+        };
+        if deadline <= now {
+            return true;
+        }
+        if self.timer.deadline() != deadline.into() {
+            self.timer.as_mut().reset(deadline.into());
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        for taken in 0..INPUTS_PER_ROUND {
+            // The registry keeps a sender as long as the session lives, so the channel stays open.
+            let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else {
+                return taken > 0;
+            };
+            match command {
+                Command::Attach(attachment) => self.attach(*attachment, now),
+                Command::Up { body, reply } => {
+                    let named = self.session.handle_request(&body, now);
+                    self.replies.push((named, reply));
+                }
+                Command::GoAway { after } => self.session.go_away(after, Code::GoingAway),
+                Command::End { code, why } => self.session.end(code, why, now),
+            }
+            self.handle_events(now);
+        }
+        true
+    }
+
+    fn attach(&mut self, new: NewAttachment, now: Instant) {
+        let NewAttachment {
+            hello,
+            frames,
+            downlink,
+        } = new;
+        match self.session.handle_hello(&hello, downlink.link(), now) {
+            Attach::Stale => {
+                self.session.handle_message(&frames, now);
+                downlink.finish(superseded(hello.n), Code::Rotate, &self.shared.tasks);
+            }
+            Attach::Newest { .. } => {
+                if let Some(former) = self.attachment.take() {
+                    let last = superseded(former.n);
+                    former
+                        .downlink
+                        .finish(last, Code::Rotate, &self.shared.tasks);
+                }
+                let resumed = std::mem::take(&mut self.was_cut);
+                for entry in self.streams.values_mut() {
+                    entry.record.transports.add(downlink.name());
+                    entry.record.resumes += u32::from(resumed);
+                    // Reading may have been paused for want of memory while detached.
+                    entry.ready.mark();
+                }
+                self.link_is_poll = downlink.link() == Link::Poll;
+                self.update_resume_timeout();
+                self.attachment = Some(Attachment::new(
+                    hello.n,
+                    downlink,
+                    &self.shared.config.timeouts,
+                    now,
+                ));
+                self.detached_at = None;
+                self.detached.set(None);
+                self.session.handle_message(&frames, now);
+            }
+        }
+    }
+
+    fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        for taken in 0..INPUTS_PER_ROUND {
+            let Some(attachment) = &mut self.attachment else {
+                return taken > 0;
+            };
+            let Poll::Ready(input) = attachment.downlink.poll_input(cx) else {
+                return taken > 0;
+            };
+            match input {
+                Input::Frames(message) => {
+                    self.session.handle_message(&message, now);
+                }
+                Input::Violation => self.session.end(
+                    Code::Protocol,
+                    "only binary messages of at most 64 KiB are spoken",
+                    now,
+                ),
+                Input::Gone => {
+                    let n = attachment.n;
+                    self.attachment = None;
+                    self.was_cut = true;
+                    self.detach(n, now);
+                }
+            }
+            self.handle_events(now);
+        }
+        true
+    }
+
+    /// The transport of attachment `n` is gone.
+    fn detach(&mut self, n: u32, now: Instant) {
+        self.session.detach(n, now);
+        self.detached_at = Some(now);
+        self.detached.set(Some(self.shared.uptime_ms(now)));
+    }
+
+    /// The session lives as long without a transport as the stream that may wait longest.
+    fn update_resume_timeout(&mut self) {
+        let default = self.shared.config.timeouts.resume;
+        let resume = self
+            .streams
+            .values()
+            .filter_map(StreamEntry::resume_timeout)
+            .max()
+            .unwrap_or(default);
+        self.session.set_resume_timeout(if self.link_is_poll {
+            resume.max(POLL_GAP)
+        } else {
+            resume
+        });
+    }
+
+    fn handle_events(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(event) = self.session.poll_event() {
+            any = true;
+            match event {
+                Event::Open {
+                    stream,
+                    service,
+                    target,
+                } => self.open(stream, service, &target, now),
+                Event::Readable(stream) | Event::Writable(stream) => {
+                    if let Some(entry) = self.streams.get(&stream) {
+                        entry.ready.mark();
+                    }
+                }
+                Event::Closed {
+                    stream,
+                    code,
+                    text,
+                    stats,
+                } => {
+                    if let Some(entry) = self.streams.remove(&stream) {
+                        entry
+                            .record
+                            .log(&self.client, &self.sid, code, &text, &stats, now);
+                        if let Some((tunnel, _counted)) = entry.tunnel {
+                            tunnel.close(code);
+                        }
+                        self.update_resume_timeout();
+                    }
+                }
+                Event::Detached { n, why: _ } | Event::PeerDead { n } => {
+                    self.was_cut = true;
+                    if let Some(attachment) =
+                        self.attachment.take_if(|attachment| attachment.n == n)
+                    {
+                        attachment
+                            .downlink
+                            .finish(Vec::new(), Code::Idle, &self.shared.tasks);
+                        self.detach(n, now);
+                    }
+                }
+                Event::Ended { .. } | Event::Opened { .. } | Event::GoAway { .. } => {}
+            }
+        }
+        any
+    }
+
+    fn open(&mut self, stream: StreamId, service: u8, target: &str, now: Instant) {
+        let ready = self.ready.add(stream);
+        let mut record = StreamRecord::new(target, now);
+        if let Some(attachment) = &self.attachment {
+            record.transports.add(attachment.downlink.name());
+        }
+        let mut tunnel = None;
+        let request = Request {
+            origin: self.client.origin.as_deref(),
+            client: self.client.address,
+            target,
+        };
+        let decision = if service == SERVICE_TUNNEL {
+            self.shared
+                .config
+                .policy
+                .decide(&request)
+                .map_err(|denial| denial.to_string())
+        } else {
+            Err(format!("service {service} is not known"))
+        };
+        match decision {
+            Ok(permit) => {
+                record.rule = Some(Arc::clone(&permit.rule));
+                let counted = self.shared.stats.backends.count();
+                tunnel = Some((
+                    Tunnel::new(stream, permit, Arc::clone(&self.shared.tls)),
+                    counted,
+                ));
+            }
+            Err(detail) => {
+                record.detail = Some(detail);
+                self.session.reset(stream, Code::Denied, "not allowed", now);
+            }
+        }
+        let _counted = self.shared.stats.streams.count();
+        self.streams.insert(
+            stream,
+            StreamEntry {
+                ready,
+                record,
+                tunnel,
+                _counted,
+            },
+        );
+        self.update_resume_timeout();
+    }
+
+    /// Moves bytes between the session and the backends that have something to say.
+    fn serve_streams(&mut self, now: Instant) -> bool {
+        let mut turn = std::mem::take(&mut self.turn);
+        self.ready.take(&mut turn);
+        let any = !turn.is_empty();
+        let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
+        for stream in turn.drain(..) {
+            let Some(entry) = self.streams.get_mut(&stream) else {
+                continue;
+            };
+            let Some((tunnel, _)) = &mut entry.tunnel else {
+                continue;
+            };
+            let mut cx = entry.ready.context();
+            match tunnel.poll(&mut self.session, may_read, now, &mut cx) {
+                Ok(true) => entry.ready.mark(),
+                Ok(false) => {}
+                Err(failure) => entry.record.detail = Some(failure.0),
+            }
+        }
+        self.turn = turn;
+        any
+    }
+
+    /// Replies to uplink requests, after the backends had a chance to take what came.
+    fn answer_uplinks(&mut self, now: Instant) {
+        for (named, reply) in self.replies.drain(..) {
+            let mut frames = Vec::new();
+            self.session.transmit_acks(&named, &mut frames, now);
+            // If the request is gone, its client repeats it.
+            _ = reply.send(frames);
+        }
+    }
+
+    fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(attachment) = &mut self.attachment else {
+            return false;
+        };
+        let outcome = attachment.transmit(&mut self.session, cx, now);
+        let n = attachment.n;
+        match outcome {
+            Outcome::Idle => return false,
+            Outcome::Sent => return true,
+            Outcome::Over => {
+                self.was_cut = !attachment.is_poll();
+                self.attachment = None;
+            }
+            Outcome::Rotate(why) => {
+                if let Some(attachment) = self.attachment.take() {
+                    attachment.end(&mut self.session, why, &self.shared.tasks, now);
+                }
+            }
+        }
+        self.detach(n, now);
+        true
+    }
+
+    /// Ends streams whose backend allows less time without a transport than the session has.
+    fn expire_streams(&mut self, now: Instant) {
+        let Some(detached_at) = self.detached_at else {
+            return;
+        };
+        let expired: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, entry)| {
+                entry
+                    .expires(detached_at, self.link_is_poll)
+                    .is_some_and(|at| at <= now)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in expired {
+            self.session
+                .reset(id, Code::Lost, "the client did not come back in time", now);
+        }
+    }
+
+    fn next_stream_expiry(&self) -> Option<Instant> {
+        let detached_at = self.detached_at?;
+        self.streams
+            .values()
+            .filter_map(|entry| entry.expires(detached_at, self.link_is_poll))
+            .min()
+    }
+
+    /// The end was told, or there is nobody to tell, or a client that does not read was waited for
+    /// long enough.
+    fn last_words_are_out(&mut self, now: Instant) -> bool {
+        let give_up_at = *self.give_up_at.get_or_insert(now + LAST_WORDS_TIMEOUT);
+        self.attachment.is_none() || !self.session.can_transmit() || give_up_at <= now
+    }
+
+    /// Settles what this session holds of the memory budget, and makes room if there is none.
+    fn settle(&mut self, buffered: u64) {
+        if buffered == self.buffered {
+            return;
+        }
+        let grew = buffered > self.buffered;
+        self.shared
+            .stats
+            .buffered_bytes
+            .exchange(self.buffered, buffered);
+        self.buffered = buffered;
+        if grew && self.shared.memory_is_full() {
+            self.shared.shed_one();
+        }
+    }
+}
+
+/// Also on a panic: what the session had, others may have.
+impl Drop for SessionTask {
+    fn drop(&mut self) {
+        self.shared.registry.remove(&self.sid);
+        self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
+    }
+}
+
+impl StreamEntry {
+    fn resume_timeout(&self) -> Option<Duration> {
+        self.tunnel
+            .as_ref()
+            .map(|(tunnel, _)| tunnel.resume_timeout)
+    }
+
+    fn expires(&self, detached_at: Instant, after_poll: bool) -> Option<Instant> {
+        let resume = self.resume_timeout()?;
+        Some(
+            detached_at
+                + if after_poll {
+                    resume.max(POLL_GAP)
+                } else {
+                    resume
+                },
+        )
+    }
+}
+
+/// DETACH for an attachment that a newer one replaced.
+fn superseded(n: u32) -> Vec<u8> {
+    let mut frames = Vec::new();
+    Session::transmit_detach(n, DetachReason::Superseded, &mut frames);
+    frames
+}
+
+/// The bounds of a session, its heartbeat jittered by its own random id so that a crowd of clients
+/// does not answer in step.
+fn session_config(shared: &Shared, identity: &Identity) -> Config {
+    let timeouts = &shared.config.timeouts;
+    let limits = &shared.config.limits;
+    let fifth = timeouts.heartbeat / 5;
+    let heartbeat = timeouts.heartbeat - fifth * u32::from(identity.token[0]) / 255;
+    Config {
+        window: limits.replay_up_bytes,
+        replay: limits.replay_down_bytes,
+        max_streams: limits.max_streams,
+        heartbeat,
+        peer_dead: timeouts.peer_dead,
+        ack_delay: timeouts.ack_delay,
+        resume: timeouts.resume,
+        confirm: timeouts.hello,
+        tombstone: timeouts.tombstone,
+    }
+}
+
+/// Tokio's clock, so that a test that pauses time reaches the session too.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

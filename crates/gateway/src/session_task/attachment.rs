@@ -1,0 +1,120 @@
+//! The downlink in use, and when it is to end.
+
+use std::{
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use perigee_session::{Code, DetachReason, Session};
+use tokio_util::task::TaskTracker;
+
+use crate::{config::Timeouts, transport::Downlink};
+
+/// An attachment of the session this task owns.
+pub(super) struct Attachment {
+    pub(super) n: u32,
+    pub(super) downlink: Downlink,
+    /// When a held poll is answered, or a stream rotated.
+    ends_at: Option<Instant>,
+    /// Bytes after which a stream is rotated.
+    bytes_left: Option<u64>,
+}
+
+/// What became of an attempt to transmit.
+pub(super) enum Outcome {
+    /// Nothing to say, or no room to say it.
+    Idle,
+    /// Something was sent.
+    Sent,
+    /// The transport is gone, or a poll was answered.
+    Over,
+    /// It is time to end it.
+    Rotate(DetachReason),
+}
+
+impl Attachment {
+    pub(super) fn new(n: u32, downlink: Downlink, timeouts: &Timeouts, now: Instant) -> Self {
+        let (ends_at, bytes_left) = match &downlink {
+            Downlink::WebSocket(_) => (None, None),
+            Downlink::Stream(_) => (
+                Some(now + timeouts.stream_rotate),
+                Some(timeouts.stream_rotate_bytes),
+            ),
+            Downlink::Poll(_) => (Some(now + timeouts.hold), None),
+        };
+        Self {
+            n,
+            downlink,
+            ends_at,
+            bytes_left,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.ends_at
+    }
+
+    pub(super) fn is_poll(&self) -> bool {
+        matches!(self.downlink, Downlink::Poll(_))
+    }
+
+    /// Pulls frames from the session while the transport has room.
+    pub(super) fn transmit(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Outcome {
+        let mut sent = false;
+        while session.can_transmit() {
+            match self.downlink.poll_room(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Outcome::Over,
+                Poll::Ready(Ok(())) => {}
+            }
+            let mut frames = Vec::new();
+            if !session.poll_transmit(&mut frames, self.downlink.batch_bytes(), now) {
+                break;
+            }
+            if let Some(left) = &mut self.bytes_left {
+                *left = left.saturating_sub(frames.len() as u64);
+            }
+            self.downlink.send(frames);
+            sent = true;
+            if self.is_poll() {
+                return Outcome::Over;
+            }
+            if self.bytes_left == Some(0) {
+                return Outcome::Rotate(DetachReason::Rotate);
+            }
+        }
+        if self.downlink.poll_flush(cx).is_err() {
+            return Outcome::Over;
+        }
+        if self.ends_at.is_some_and(|at| at <= now) {
+            return Outcome::Rotate(if self.is_poll() {
+                DetachReason::Hold
+            } else {
+                DetachReason::Rotate
+            });
+        }
+        if sent { Outcome::Sent } else { Outcome::Idle }
+    }
+
+    /// Ends the transport in good order: what the session still has to say, then DETACH.
+    pub(super) fn end(
+        self,
+        session: &mut Session,
+        why: DetachReason,
+        tasks: &TaskTracker,
+        now: Instant,
+    ) {
+        let mut frames = Vec::new();
+        if self.is_poll() {
+            // The WELCOME of a poll goes with whatever is said.
+            session.poll_transmit(&mut frames, self.downlink.batch_bytes(), now);
+        }
+        Session::transmit_detach(self.n, why, &mut frames);
+        self.downlink.finish(frames, Code::Rotate, tasks);
+    }
+}

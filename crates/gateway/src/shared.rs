@@ -1,0 +1,176 @@
+//! What every part of a running gateway may use: its configuration, its sessions, its counters.
+
+use std::{ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use futures_util::FutureExt;
+use perigee_session::Code;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::error;
+
+use crate::{
+    backend::TlsClients,
+    config::Config,
+    http::{Asker, Refusal},
+    ops::{
+        access_log,
+        per_client::PerClient,
+        stats::{Counts, Stats},
+    },
+    registry::{DetachedSince, Identity, Registry},
+    session_task::{Command, INBOX_COMMANDS, SessionTask},
+};
+
+/// A handle to the state of one gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(Arc<State>);
+
+/// The state behind [`Shared`].
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) tls: Arc<TlsClients>,
+    pub(crate) registry: Registry,
+    pub(crate) stats: Stats,
+    pub(crate) connections_per_client: PerClient,
+    pub(crate) sessions_per_client: PerClient,
+    /// Sessions and plain tunnels: what a drain waits for.
+    pub(crate) work: TaskTracker,
+    /// Connections and goodbyes, which follow from that.
+    pub(crate) tasks: TaskTracker,
+    /// No new sessions and tunnels from here on; clients of live sessions may come back.
+    pub(crate) draining: CancellationToken,
+    /// The grace period is over: what is still open says goodbye.
+    pub(crate) ending: CancellationToken,
+    /// Goodbyes are over too.
+    pub(crate) stopping: CancellationToken,
+    started: Instant,
+}
+
+impl Deref for Shared {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, tls: TlsClients) -> Self {
+        Self(Arc::new(State {
+            config,
+            tls: Arc::new(tls),
+            registry: Registry::default(),
+            stats: Stats::default(),
+            connections_per_client: PerClient::default(),
+            sessions_per_client: PerClient::default(),
+            work: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            started: Instant::now(),
+        }))
+    }
+
+    /// Milliseconds since the gateway started.
+    pub(crate) fn uptime_ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            connections: self.stats.connections.get(),
+            sessions: self.stats.sessions.get(),
+            streams: self.stats.streams.get(),
+            backends: self.stats.backends.get(),
+            buffered_bytes: self.stats.buffered_bytes.get(),
+            tasks: (self.work.len() + self.tasks.len()) as u64,
+        }
+    }
+
+    /// Starts a session for a client, and the task that owns it on this thread.
+    ///
+    /// # Errors
+    ///
+    /// The gateway is draining, full, or short of memory, or the client has its share.
+    pub(crate) fn create_session(&self, asker: &Asker) -> Result<mpsc::Sender<Command>, Refusal> {
+        let refuse = |code: Code, text: &'static str| {
+            access_log::refused(&asker.client, "new session", code, &text);
+            Refusal::new(code, text)
+        };
+        let limits = &self.config.limits;
+        if self.draining.is_cancelled() {
+            return Err(refuse(Code::GoingAway, "the gateway is stopping"));
+        }
+        if self.memory_is_full() {
+            self.shed_one();
+            return Err(refuse(
+                Code::Overloaded,
+                "the gateway has no memory to spare",
+            ));
+        }
+        let share = self
+            .sessions_per_client
+            .count_below(asker.client.address, limits.max_sessions_per_client)
+            .ok_or_else(|| refuse(Code::Limit, "this client has as many sessions as it may"))?;
+        let counted = self
+            .stats
+            .sessions
+            .count_below(limits.max_sessions as u64)
+            .ok_or_else(|| {
+                refuse(
+                    Code::Overloaded,
+                    "the gateway has as many sessions as it may",
+                )
+            })?;
+        let identity = Identity::random(&self.config.node)
+            .map_err(|_| refuse(Code::Internal, "the system has no random numbers"))?;
+        let (commands, inbox) = mpsc::channel(INBOX_COMMANDS);
+        let detached = Arc::new(DetachedSince::default());
+        self.registry.insert(
+            &identity,
+            asker.client.origin.clone(),
+            commands.clone(),
+            Arc::clone(&detached),
+        );
+        let task = SessionTask::new(
+            self.clone(),
+            asker.client.clone(),
+            identity,
+            inbox,
+            detached,
+        );
+        self.work.spawn(async move {
+            // A fault in one session ends that session and nothing else.
+            if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {
+                error!(
+                    "a session was ended by a fault of the gateway; please report the panic above"
+                );
+            }
+            drop((share, counted));
+        });
+        Ok(commands)
+    }
+
+    /// Detached sessions stop reading their backends (soft mark: three quarters of the budget).
+    pub(crate) fn memory_is_short(&self) -> bool {
+        self.stats.buffered_bytes.get() > self.config.limits.max_memory_bytes / 4 * 3
+    }
+
+    /// Nothing new is taken and the oldest detached session ends (hard mark).
+    pub(crate) fn memory_is_full(&self) -> bool {
+        self.stats.buffered_bytes.get() > self.config.limits.max_memory_bytes
+    }
+
+    /// Ends the session that has been detached longest.
+    pub(crate) fn shed_one(&self) {
+        if let Some(commands) = self.registry.longest_detached() {
+            // A full inbox belongs to a session that is busy, not to one that nobody comes back to.
+            _ = commands.try_send(Command::End {
+                code: Code::Overloaded,
+                why: "the gateway has no memory to spare",
+            });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The common beginning of every attachment: HELLO says which session, and the session takes it.
+
+use bytes::{Buf, Bytes};
+use perigee_session::{Code, Frame, Hello, TOKEN_LEN};
+use tokio::sync::mpsc;
+
+use super::Downlink;
+use crate::{
+    http::{Asker, Refusal},
+    registry::NEW,
+    session_task::{Command, NewAttachment},
+    shared::Shared,
+};
+
+/// An attachment that found its session.
+pub(crate) struct Attach {
+    commands: mpsc::Sender<Command>,
+    hello: Hello,
+    frames: Bytes,
+}
+
+/// Reads HELLO off the front of `message` and finds the session it names, or makes a new one.
+///
+/// # Errors
+///
+/// A message that does not begin with HELLO, a session that is not there (or not for this token
+/// and origin, which looks the same), and a gateway that takes no more sessions.
+pub(crate) fn find(
+    shared: &Shared,
+    sid: &str,
+    asker: &Asker,
+    mut message: Bytes,
+) -> Result<Attach, Refusal> {
+    let mut rest = &message[..];
+    let hello = match Frame::decode(&mut rest) {
+        Ok(Some(Frame::Hello(hello))) => hello,
+        Ok(_) => {
+            return Err(Refusal::new(
+                Code::Protocol,
+                "the first frame must be HELLO",
+            ));
+        }
+        Err(error) => {
+            return Err(Refusal::new(
+                error.code(),
+                "the first frame must be HELLO of version 1",
+            ));
+        }
+    };
+    let used = message.len() - rest.len();
+    message.advance(used);
+    let commands = if sid == NEW && hello.token == [0; TOKEN_LEN] {
+        shared.create_session(asker)?
+    } else {
+        shared
+            .registry
+            .find(sid, &hello.token, asker.origin())
+            .ok_or(Refusal::new(Code::Lost, "no such session"))?
+    };
+    Ok(Attach {
+        commands,
+        hello,
+        frames: message,
+    })
+}
+
+impl Attach {
+    /// Gives the downlink to the session, or back if the session just ended.
+    pub(crate) async fn deliver(self, downlink: Downlink) -> Result<(), (Downlink, Code)> {
+        let attachment = NewAttachment {
+            hello: self.hello,
+            frames: self.frames,
+            downlink,
+        };
+        self.commands
+            .send(Command::Attach(Box::new(attachment)))
+            .await
+            .map_err(|refused| match refused.0 {
+                Command::Attach(attachment) => (attachment.downlink, Code::Lost),
+                Command::Up { .. } | Command::GoAway { .. } | Command::End { .. } => {
+                    unreachable!("what was sent is what comes back")
+                }
+            })
+    }
+}

@@ -1,0 +1,62 @@
+//! The long-poll transport: a POST with HELLO, held until there is something to say. Each poll is
+//! an attachment of its own.
+
+use std::task::{Context, Poll};
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use perigee_session::Code;
+use tokio::sync::oneshot;
+
+use super::{attach, stream::refusal_text};
+use crate::{
+    http::{Asker, Refusal, frames_response, read_body},
+    shared::Shared,
+};
+
+/// `POST {sid}/poll`.
+pub(crate) async fn handle(
+    State(shared): State<Shared>,
+    Path(sid): Path<String>,
+    asker: Asker,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let message = read_body(&shared, request).await?;
+    let attach = attach::find(&shared, &sid, &asker, message)?;
+    let (reply, frames) = oneshot::channel();
+    let downlink = super::Downlink::Poll(Downlink { reply: Some(reply) });
+    attach
+        .deliver(downlink)
+        .await
+        .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
+    // The session answers within the hold, or is over.
+    let frames = frames
+        .await
+        .map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))?;
+    Ok(frames_response(Body::from(frames)))
+}
+
+/// The reply of a poll that is held.
+pub(crate) struct Downlink {
+    /// `None` once answered.
+    reply: Option<oneshot::Sender<Vec<u8>>>,
+}
+
+impl Downlink {
+    pub(super) fn send(&mut self, frames: Vec<u8>) {
+        if let Some(reply) = self.reply.take() {
+            // If the request is gone, its client repeats what the reply would have told.
+            _ = reply.send(frames);
+        }
+    }
+
+    /// Ready when the request is gone.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reply
+            .as_mut()
+            .map_or(Poll::Ready(()), |reply| reply.poll_closed(cx))
+    }
+}

@@ -1,0 +1,148 @@
+//! The WebSocket transport: binary messages both ways, each a whole number of frames.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use perigee_session::Code;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use super::{Gone, Input, attach};
+use crate::{
+    http::Asker,
+    shared::Shared,
+    websocket::{Handshake, NotWebSocket, WebSocket},
+};
+
+/// The subprotocol of our own client.
+pub(crate) const SUBPROTOCOL: &str = "perigee.v1";
+/// Time for the last frames and the close handshake of a WebSocket that ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `GET {sid}/ws`.
+pub(crate) async fn handle(
+    State(shared): State<Shared>,
+    Path(sid): Path<String>,
+    asker: Asker,
+    mut request: Request,
+) -> Response {
+    let choose = |offered: &[&str]| match offered.contains(&SUBPROTOCOL) {
+        true => Ok(Some(SUBPROTOCOL)),
+        false => Err(NotWebSocket::Protocol),
+    };
+    match Handshake::read(&mut request, choose) {
+        Err(refusal) => refusal.into_response(),
+        Ok(handshake) => {
+            let (response, websocket) = handshake.accept();
+            shared.tasks.clone().spawn(async move {
+                if let Some(websocket) = websocket.await {
+                    attach(&shared, &sid, asker, websocket).await;
+                }
+            });
+            response
+        }
+    }
+}
+
+/// Waits for HELLO and gives the WebSocket to its session.
+async fn attach(shared: &Shared, sid: &str, asker: Asker, mut websocket: WebSocket) {
+    let code = match timeout(shared.config.timeouts.hello, websocket.next()).await {
+        Ok(Some(Ok(Message::Binary(message)))) => {
+            let downlink = |websocket| super::Downlink::WebSocket(Box::new(Downlink { websocket }));
+            match attach::find(shared, sid, &asker, message) {
+                Ok(attach) => match attach.deliver(downlink(websocket)).await {
+                    Ok(()) => return,
+                    Err((refused, code)) => {
+                        refused.finish(Vec::new(), code, &shared.tasks);
+                        return;
+                    }
+                },
+                Err(refusal) => refusal.code(),
+            }
+        }
+        Ok(Some(Ok(_) | Err(Error::Capacity(_)))) => Code::Protocol,
+        Ok(Some(Err(_)) | None) => return,
+        Err(_) => Code::Idle,
+    };
+    Box::new(Downlink { websocket })
+        .finish(Vec::new(), code)
+        .await;
+}
+
+/// The WebSocket of an attachment.
+pub(crate) struct Downlink {
+    websocket: WebSocket,
+}
+
+impl Downlink {
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        Pin::new(&mut self.websocket)
+            .poll_ready(cx)
+            .map_err(|_| Gone)
+    }
+
+    pub(super) fn send(&mut self, frames: Vec<u8>) {
+        // An error shows again at the next poll.
+        _ = Pin::new(&mut self.websocket).start_send(Message::Binary(Bytes::from(frames)));
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
+        match Pin::new(&mut self.websocket).poll_flush(cx) {
+            Poll::Ready(Err(_)) => Err(Gone),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        loop {
+            return match Pin::new(&mut self.websocket).poll_next(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(Ok(Message::Binary(message)))) => {
+                    Poll::Ready(Input::Frames(message))
+                }
+                Poll::Ready(Some(Ok(Message::Text(_)) | Err(Error::Capacity(_)))) => {
+                    Poll::Ready(Input::Violation)
+                }
+                // Answered by the library; the session has its own PING.
+                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
+                    continue;
+                }
+                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
+                    Poll::Ready(Input::Gone)
+                }
+            };
+        }
+    }
+
+    /// Sends last frames, says why, and waits a little for the other side to have it.
+    pub(super) async fn finish(mut self: Box<Self>, frames: Vec<u8>, code: Code) {
+        let goodbye = async {
+            if !frames.is_empty() {
+                self.websocket
+                    .send(Message::Binary(Bytes::from(frames)))
+                    .await?;
+            }
+            let close = CloseFrame {
+                code: CloseCode::from(code.close_code()),
+                reason: code.name().into(),
+            };
+            self.websocket.close(Some(close)).await?;
+            while let Some(Ok(_)) = self.websocket.next().await {}
+            Ok::<_, Error>(())
+        };
+        // A peer that is gone or silent gets no better ending.
+        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+}

@@ -1,0 +1,153 @@
+//! A window onto a growing byte log: the bytes in [base, end), addressed by absolute offset.
+//!
+//! Both directions of a stream use it: a sender keeps what is not acked, a receiver what is not
+//! delivered. Blocks are allocated when there are bytes and freed when they are trimmed, so an idle
+//! stream holds none.
+
+use std::collections::VecDeque;
+
+/// Bytes in [base, end) of a log.
+///
+/// Invariant: every block but the last holds exactly [`BLOCK_LEN`] bytes counted from
+/// `block_base`, so that an offset is found without a search.
+#[derive(Debug, Default)]
+pub(crate) struct ByteLog {
+    base: u64,
+    end: u64,
+    /// Offset of the first byte of the first block; ≤ base.
+    block_base: u64,
+    blocks: VecDeque<Vec<u8>>,
+}
+
+/// Size of a full block in bytes: one DATA frame's worth.
+const BLOCK_LEN: usize = 16 * 1024;
+
+impl ByteLog {
+    /// Lowest offset held.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Offset one past the last byte held.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Number of bytes held.
+    pub(crate) fn len(&self) -> u64 {
+        self.end - self.base
+    }
+
+    /// Appends at `end`.
+    pub(crate) fn append(&mut self, mut bytes: &[u8]) {
+        self.end += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = self
+                .blocks
+                .back()
+                .map_or(0, |block| BLOCK_LEN - block.len());
+            if room == 0 {
+                self.blocks
+                    .push_back(Vec::with_capacity(bytes.len().min(BLOCK_LEN)));
+                continue;
+            }
+            let (now, rest) = bytes.split_at(room.min(bytes.len()));
+            if let Some(block) = self.blocks.back_mut() {
+                block.extend_from_slice(now);
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The longest contiguous run at `offset`, at most `max` bytes; empty if `offset` is `end`.
+    ///
+    /// `offset` must be in [base, end].
+    pub(crate) fn run(&self, offset: u64, max: usize) -> &[u8] {
+        debug_assert!((self.base..=self.end).contains(&offset));
+        let position = to_usize(offset - self.block_base);
+        let Some(block) = self.blocks.get(position / BLOCK_LEN) else {
+            return &[];
+        };
+        let rest = block.get(position % BLOCK_LEN..).unwrap_or_default();
+        rest.get(..max).unwrap_or(rest)
+    }
+
+    /// The runs from `base` to `end`, for a vectored write.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &[u8]> {
+        let skip = to_usize(self.base - self.block_base);
+        self.blocks
+            .iter()
+            .enumerate()
+            .map(move |(i, block)| {
+                if i == 0 {
+                    block.get(skip..).unwrap_or_default()
+                } else {
+                    block
+                }
+            })
+            .filter(|run| !run.is_empty())
+    }
+
+    /// Forgets everything below `offset`, which must be at most `end`.
+    pub(crate) fn trim(&mut self, offset: u64) {
+        debug_assert!(offset <= self.end);
+        self.base = self.base.max(offset);
+        if self.base == self.end {
+            self.blocks = VecDeque::new();
+            self.block_base = self.base;
+            return;
+        }
+        while self.base - self.block_base >= BLOCK_LEN as u64 {
+            self.blocks.pop_front();
+            self.block_base += BLOCK_LEN as u64;
+        }
+    }
+}
+
+/// A difference of two offsets within a bounded buffer.
+fn to_usize(difference: u64) -> usize {
+    usize::try_from(difference).expect("buffers are bounded far below the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_log_holds_no_memory() {
+        let mut log = ByteLog::default();
+        log.append(&[7; 40_000]);
+        log.trim(40_000);
+        assert_eq!(
+            (log.base(), log.end(), log.blocks.capacity()),
+            (40_000, 40_000, 0)
+        );
+        log.append(b"x");
+        assert_eq!(log.run(40_000, 10), b"x");
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_vector(steps in prop::collection::vec((0..40_000usize, 0..50_000u64, any::<u16>()), 1..30)) {
+            let mut log = ByteLog::default();
+            let mut model: Vec<u8> = Vec::new();
+            let mut base = 0;
+            for (len, trim, seed) in steps {
+                let bytes: Vec<u8> = (0..len).map(|i| (i * 31 + usize::from(seed)).to_le_bytes()[0]).collect();
+                log.append(&bytes);
+                model.extend_from_slice(&bytes);
+                base = (base + to_usize(trim)).min(model.len());
+                log.trim(base as u64);
+                prop_assert_eq!(to_usize(log.len()), model.len() - base);
+                prop_assert_eq!(log.runs().collect::<Vec<_>>().concat(), &model[base..]);
+                let from = base + usize::from(seed) % (model.len() - base + 1);
+                let run = log.run(from as u64, 1000);
+                prop_assert_eq!(run, &model[from..from + run.len()]);
+                prop_assert!(!run.is_empty() || from == model.len());
+                prop_assert!(log.blocks.len() as u64 <= log.len() / BLOCK_LEN as u64 + 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,739 @@
+//! One endpoint of a session: its streams, its attachment and its timers.
+//!
+//! `input` applies what arrives, `output` says what to transmit; this file holds the state and
+//! what the service side does with it. Client and gateway are one type because their rules differ
+//! in few places ([`Role`]).
+
+mod input;
+pub(crate) mod mutant;
+mod output;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Code, DetachReason, Entry, Hello, StreamId, TOKEN_LEN, VERSION,
+    receive::ReceiveLog,
+    send::SendLog,
+    stream_ids::StreamIds,
+    timer::{Timer, TimerTable},
+    tombstone::Tombstones,
+};
+
+use mutant::Mutation;
+
+/// Bounds and durations of a session; the same for its whole life.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bytes the peer may send beyond what was delivered, per stream.
+    pub window: u64,
+    /// Bytes held unacked per stream; [`Session::write`] takes no more.
+    pub replay: u64,
+    /// Streams at a time.
+    pub max_streams: usize,
+    /// Longest silence on an open transport before a PING.
+    pub heartbeat: Duration,
+    /// Silence after which the peer of an open transport is taken for dead.
+    pub peer_dead: Duration,
+    /// How long an ACK may wait for company.
+    pub ack_delay: Duration,
+    /// How long a detached session is kept.
+    pub resume: Duration,
+    /// How long a session is kept that no client confirmed.
+    pub confirm: Duration,
+    /// How long the end of a stream is remembered, in attached time.
+    pub tombstone: Duration,
+}
+
+impl Default for Config {
+    /// The defaults of a gateway (protocol section 8).
+    fn default() -> Self {
+        Self {
+            window: 64 * 1024,
+            replay: 256 * 1024,
+            max_streams: 256,
+            heartbeat: Duration::from_secs(25),
+            peer_dead: Duration::from_secs(55),
+            ack_delay: Duration::from_millis(100),
+            resume: Duration::from_secs(120),
+            confirm: Duration::from_secs(5),
+            tombstone: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which end of the session this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Opens streams, numbers attachments.
+    Client,
+    /// Accepts streams.
+    Gateway,
+}
+
+/// How long a transport stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Until something breaks it: heartbeats apply.
+    Open,
+    /// For one reply.
+    Poll,
+}
+
+/// How a new attachment of a client relates to its uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uplink {
+    /// The transport carries both directions: what was in flight may be lost, so DATA waits for
+    /// the WELCOME and goes on from there.
+    Fresh,
+    /// Frames go up by requests of their own, which this attachment does not touch.
+    Separate,
+}
+
+/// What became of a HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// It is the downlink now.
+    Newest {
+        /// The attachment that was the downlink before, if one was attached.
+        former: Option<u32>,
+    },
+    /// A newer one is attached: answer DETACH and end this transport.
+    Stale,
+}
+
+/// What happened, for the owner of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A client asks for a stream (gateway). Answer with [`Session::accept`] or [`Session::reset`].
+    Open {
+        /// Its id.
+        stream: StreamId,
+        /// The service asked for; 0 is a tunnel.
+        service: u8,
+        /// Where to.
+        target: String,
+    },
+    /// The gateway reached the backend (client).
+    Opened {
+        /// The stream.
+        stream: StreamId,
+        /// What was reached.
+        reached: String,
+    },
+    /// There are bytes, or a FIN, to deliver.
+    Readable(StreamId),
+    /// [`Session::write`] had no room and has some now.
+    Writable(StreamId),
+    /// The stream is over.
+    Closed {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        code: Code,
+        /// For people; from the peer if it ended the stream.
+        text: String,
+        /// What it carried.
+        stats: StreamStats,
+    },
+    /// The peer ended attachment `n`.
+    Detached {
+        /// The attachment.
+        n: u32,
+        /// Why.
+        why: DetachReason,
+    },
+    /// Nothing was heard on attachment `n` for too long.
+    PeerDead {
+        /// The attachment.
+        n: u32,
+    },
+    /// The gateway asks the client to attach again, or to finish.
+    GoAway {
+        /// After how long.
+        after: Duration,
+        /// Why.
+        code: Code,
+    },
+    /// The session is over, and with it all streams.
+    Ended {
+        /// Why.
+        code: Code,
+    },
+}
+
+/// What a stream carried, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamStats {
+    /// Written by this endpoint.
+    pub written: u64,
+    /// Of these, delivered at the peer.
+    pub acked: u64,
+    /// Delivered at this endpoint.
+    pub delivered: u64,
+    /// Transmitted more than once.
+    pub resent: u64,
+}
+
+/// One endpoint of a session.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    role: Role,
+    mutation: Mutation,
+    streams: BTreeMap<StreamId, Stream>,
+    tombstones: Tombstones,
+    /// Gateway: ids that were used.
+    ids: StreamIds,
+    /// Client: the next id.
+    next_stream: StreamId,
+    /// Credit the peer gives a new stream; 0 until it said so.
+    peer_initial: u64,
+    /// The newest attachment's number.
+    last_n: u32,
+    attachment: Option<Attachment>,
+    /// Client: who it is, once welcomed. Gateway: what to tell in the first WELCOME.
+    identity: Option<(String, [u8; TOKEN_LEN])>,
+    confirmed: bool,
+    ended: Option<Code>,
+    events: VecDeque<Event>,
+    timers: TimerTable,
+    /// Streams that may have something to transmit, in turn.
+    send_queue: VecDeque<StreamId>,
+    /// Streams with something delivered and not acked.
+    ack_queue: VecDeque<StreamId>,
+    acks_are_due: bool,
+    control: Control,
+    buffered: u64,
+}
+
+/// Session-level frames that are due.
+#[derive(Debug, Default)]
+struct Control {
+    hello: bool,
+    welcome: Option<Welcoming>,
+    end: Option<(Code, &'static str)>,
+    pongs: VecDeque<u32>,
+    ping: bool,
+    go_away: Option<(Duration, Code)>,
+    /// Streams whose OPEN or OPENED is due.
+    opens: VecDeque<StreamId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Welcoming {
+    /// The client waits for it.
+    Prompt,
+    /// A held poll: it goes with whatever comes.
+    Lazy,
+}
+
+#[derive(Debug)]
+struct Attachment {
+    n: u32,
+    link: Link,
+    /// Client: DATA waits for the WELCOME.
+    awaits_welcome: bool,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one stream, not a state"
+)]
+struct Stream {
+    send: SendLog,
+    receive: ReceiveLog,
+    service: u8,
+    /// What was asked for (client), what was reached (gateway).
+    target: String,
+    opened: bool,
+    in_open_queue: bool,
+    in_send_queue: bool,
+    in_ack_queue: bool,
+    /// The next ACK carries `rn`.
+    tell_rn: bool,
+    /// A write found no room.
+    writer_waits: bool,
+    rewound: Option<(u64, Instant)>,
+}
+
+impl Session {
+    /// The client's end of a session that does not exist yet.
+    #[must_use]
+    pub fn client(config: Config) -> Self {
+        Self::new(config, Role::Client, None)
+    }
+
+    /// The gateway's end of a new session, which ends soon if no HELLO follows.
+    #[must_use]
+    pub fn gateway(config: Config, sid: String, token: [u8; TOKEN_LEN], now: Instant) -> Self {
+        let mut session = Self::new(config, Role::Gateway, Some((sid, token)));
+        session
+            .timers
+            .set(Timer::Resume, now + session.config.confirm);
+        session
+    }
+
+    fn new(config: Config, role: Role, identity: Option<(String, [u8; TOKEN_LEN])>) -> Self {
+        Self {
+            config,
+            role,
+            mutation: Mutation::default(),
+            streams: BTreeMap::new(),
+            tombstones: Tombstones::default(),
+            ids: StreamIds::new(),
+            next_stream: 1,
+            peer_initial: 0,
+            last_n: 0,
+            attachment: None,
+            identity,
+            confirmed: false,
+            ended: None,
+            events: VecDeque::new(),
+            timers: TimerTable::default(),
+            send_queue: VecDeque::new(),
+            ack_queue: VecDeque::new(),
+            acks_are_due: false,
+            control: Control::default(),
+            buffered: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutant: mutant::Mutant) {
+        self.mutation = Mutation(Some(mutant));
+    }
+
+    /// Next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Session::handle_timeout`], if at all.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Bytes held in both directions, unacked and undelivered.
+    #[must_use]
+    pub fn buffered(&self) -> u64 {
+        self.buffered
+    }
+
+    /// The attachment in use.
+    #[must_use]
+    pub fn attachment(&self) -> Option<u32> {
+        self.attachment.as_ref().map(|attachment| attachment.n)
+    }
+
+    /// Number of live streams.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The session's id and token: known to a client once welcomed.
+    #[must_use]
+    pub fn identity(&self) -> Option<(&str, &[u8; TOKEN_LEN])> {
+        self.identity
+            .as_ref()
+            .map(|(sid, token)| (sid.as_str(), token))
+    }
+
+    /// Whether the session is over, and why.
+    #[must_use]
+    pub fn ended(&self) -> Option<Code> {
+        self.ended
+    }
+
+    /// What a live stream carried so far.
+    #[must_use]
+    pub fn stats(&self, stream: StreamId) -> Option<StreamStats> {
+        self.streams.get(&stream).map(Stream::stats)
+    }
+
+    /// Sets how long the session is kept when detached, from the next detach on.
+    pub fn set_resume_timeout(&mut self, resume: Duration) {
+        self.config.resume = resume;
+    }
+
+    /// Starts an attachment (client) and returns its number; HELLO is the next frame transmitted.
+    pub fn attach(&mut self, link: Link, uplink: Uplink, now: Instant) -> u32 {
+        debug_assert_eq!(self.role, Role::Client);
+        self.last_n += 1;
+        self.attachment = Some(Attachment {
+            n: self.last_n,
+            link,
+            awaits_welcome: uplink == Uplink::Fresh,
+        });
+        self.control.hello = true;
+        self.tell_opens_again();
+        self.timers.stop(Timer::Resume);
+        self.heard(now);
+        self.last_n
+    }
+
+    /// The attachment `n` ended; nothing happens if it is not the one in use.
+    pub fn detach(&mut self, n: u32, now: Instant) {
+        if self.attachment() != Some(n) {
+            return;
+        }
+        self.attachment = None;
+        self.control.welcome = None;
+        self.control.hello = false;
+        self.control.ping = false;
+        self.timers.stop(Timer::Heartbeat);
+        self.timers.stop(Timer::PeerDead);
+        self.timers.stop(Timer::Tombstone);
+        if self.role == Role::Gateway && self.ended.is_none() {
+            let keep = if self.confirmed {
+                self.config.resume
+            } else {
+                self.config.confirm
+            };
+            self.timers.set(Timer::Resume, now + keep);
+        }
+    }
+
+    /// Opens a stream (client).
+    pub fn open(&mut self, service: u8, target: &str) -> StreamId {
+        debug_assert_eq!(self.role, Role::Client);
+        let id = self.next_stream;
+        self.next_stream += 1;
+        self.streams
+            .insert(id, self.new_stream(service, target.to_owned()));
+        self.queue_open(id);
+        id
+    }
+
+    /// Answers [`Event::Open`]: the backend was reached (gateway).
+    pub fn accept(&mut self, id: StreamId, reached: &str) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.opened = true;
+            stream.target = reached.to_owned();
+            self.queue_open(id);
+        }
+    }
+
+    /// How many bytes [`Session::write`] would take.
+    #[must_use]
+    pub fn room(&self, stream: StreamId) -> usize {
+        self.streams.get(&stream).map_or(0, |stream| {
+            if stream.send.is_finished() {
+                return 0;
+            }
+            usize::try_from(self.config.replay.saturating_sub(stream.send.held()))
+                .unwrap_or(usize::MAX)
+        })
+    }
+
+    /// Appends to the log this endpoint sends and says how many bytes it took: fewer than offered
+    /// if the peer has not acked enough. [`Event::Writable`] follows when there is room again.
+    pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> usize {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return 0;
+        };
+        let before = stream.send.held();
+        let taken = stream.send.write(bytes, self.config.replay, self.mutation);
+        self.buffered = (self.buffered + stream.send.held()).saturating_sub(before);
+        stream.writer_waits = taken < bytes.len();
+        self.queue_send(id);
+        taken
+    }
+
+    /// Says that the writer has stopped for want of room, without a write that says so.
+    pub fn await_room(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.writer_waits = true;
+        }
+    }
+
+    /// Ends the log this endpoint sends: FIN after what was written.
+    pub fn finish(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.send.finish();
+            self.queue_send(id);
+        }
+    }
+
+    /// The bytes of a stream that wait to be delivered, in order.
+    pub fn peek(&self, id: StreamId) -> impl Iterator<Item = &[u8]> {
+        self.streams
+            .get(&id)
+            .into_iter()
+            .flat_map(|stream| stream.receive.runs())
+    }
+
+    /// Whether the peer's FIN is next: all bytes before it were delivered.
+    #[must_use]
+    pub fn fin_is_next(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| stream.receive.fin_is_next())
+    }
+
+    /// `len` bytes of what [`Session::peek`] showed left this endpoint for good.
+    pub fn consume(&mut self, id: StreamId, len: usize, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let before = stream.receive.held();
+        stream.receive.consume(len);
+        self.buffered = (self.buffered + stream.receive.held()).saturating_sub(before);
+        self.delivered(id, now);
+    }
+
+    /// The peer's FIN was passed on.
+    pub fn consume_fin(&mut self, id: StreamId, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.receive.consume_fin();
+        self.delivered(id, now);
+    }
+
+    /// Ends both directions of a stream; `text` is for people and names no address.
+    pub fn reset(&mut self, id: StreamId, code: Code, text: &'static str, now: Instant) {
+        self.close(id, code, text, true, None, now);
+    }
+
+    /// Ends the session: each stream and then the session itself are told so.
+    pub fn end(&mut self, code: Code, text: &'static str, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.close(id, code, text, true, None, now);
+        }
+        self.control.end = Some((code, text));
+        self.over(code);
+    }
+
+    /// Asks the client to attach again, or to finish (gateway).
+    pub fn go_away(&mut self, after: Duration, code: Code) {
+        self.control.go_away = Some((after, code));
+    }
+
+    fn over(&mut self, code: Code) {
+        self.ended = Some(code);
+        self.timers.stop_all();
+        self.send_queue.clear();
+        self.ack_queue.clear();
+        self.events.push_back(Event::Ended { code });
+    }
+
+    fn new_stream(&self, service: u8, target: String) -> Stream {
+        Stream {
+            send: SendLog::new(self.peer_initial),
+            receive: ReceiveLog::new(self.config.window),
+            service,
+            target,
+            opened: false,
+            in_open_queue: false,
+            in_send_queue: false,
+            in_ack_queue: false,
+            tell_rn: false,
+            writer_waits: false,
+            rewound: None,
+        }
+    }
+
+    /// Removes a stream, remembers its end and says so.
+    fn close(
+        &mut self,
+        id: StreamId,
+        code: Code,
+        text: &'static str,
+        tell: bool,
+        peer_text: Option<&str>,
+        now: Instant,
+    ) {
+        let Some(stream) = self.streams.remove(&id) else {
+            return;
+        };
+        self.buffered = self
+            .buffered
+            .saturating_sub(stream.send.held() + stream.receive.held());
+        self.tombstones.bury(
+            id,
+            code,
+            stream.receive.delivered(),
+            text,
+            tell,
+            now + self.config.tombstone,
+        );
+        self.arm_tombstones();
+        let text = peer_text.unwrap_or(text).to_owned();
+        self.events.push_back(Event::Closed {
+            stream: id,
+            code,
+            text,
+            stats: stream.stats(),
+        });
+    }
+
+    /// A stream is over once both ends were acked and the peer was told so.
+    fn close_if_over(&mut self, id: StreamId, now: Instant) {
+        let over = self.streams.get(&id).is_some_and(|stream| {
+            stream.send.is_over() && stream.receive.is_over() && stream.receive.end_was_told()
+        });
+        if over {
+            self.close(id, Code::Closed, "", false, None, now);
+        }
+    }
+
+    fn delivered(&mut self, id: StreamId, now: Instant) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        if stream.receive.ack_is_wanted() {
+            let urgent = stream.receive.ack_is_urgent();
+            self.want_ack(id, urgent, now);
+        }
+    }
+
+    fn want_ack(&mut self, id: StreamId, urgent: bool, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if !stream.in_ack_queue {
+            stream.in_ack_queue = true;
+            self.ack_queue.push_back(id);
+        }
+        if urgent {
+            self.acks_are_due = true;
+        } else if !self.acks_are_due {
+            self.timers
+                .set_once(Timer::AckDelay, now + self.config.ack_delay);
+        }
+    }
+
+    fn queue_send(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.in_send_queue
+            && stream.send.can_transmit()
+        {
+            stream.in_send_queue = true;
+            self.send_queue.push_back(id);
+        }
+    }
+
+    /// Makes OPEN or OPENED of a stream due, once however often it is asked for.
+    fn queue_open(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.in_open_queue
+        {
+            stream.in_open_queue = true;
+            self.control.opens.push_back(id);
+        }
+    }
+
+    fn tell_opens_again(&mut self) {
+        let unopened: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| !stream.opened)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unopened {
+            self.queue_open(id);
+        }
+    }
+
+    /// Restarts the watch over the peer of an open transport.
+    fn heard(&mut self, now: Instant) {
+        match &self.attachment {
+            Some(Attachment {
+                link: Link::Open, ..
+            }) => {
+                self.timers
+                    .set(Timer::PeerDead, now + self.config.peer_dead);
+                self.timers
+                    .set_once(Timer::Heartbeat, now + self.config.heartbeat);
+            }
+            Some(Attachment {
+                link: Link::Poll, ..
+            })
+            | None => {
+                self.timers.stop(Timer::PeerDead);
+                self.timers.stop(Timer::Heartbeat);
+            }
+        }
+    }
+
+    fn arm_tombstones(&mut self) {
+        match self.tombstones.next_expiry() {
+            Some(deadline) if self.attachment.is_some() => {
+                self.timers.set(Timer::Tombstone, deadline)
+            }
+            _ => self.timers.stop(Timer::Tombstone),
+        }
+    }
+
+    fn entries(&mut self) -> Vec<Entry> {
+        self.streams
+            .iter_mut()
+            .map(|(&stream, s)| Entry {
+                stream,
+                rn: s.receive.rn(),
+                limit: s.receive.grant(),
+                base: s.send.base(),
+            })
+            .collect()
+    }
+
+    fn hello(&mut self) -> Hello {
+        let previous = self.attachment().unwrap_or(self.last_n);
+        Hello {
+            version: VERSION,
+            caps: 0,
+            n: previous,
+            next_stream: self.next_stream,
+            initial: self.config.window,
+            token: self
+                .identity
+                .as_ref()
+                .map_or([0; TOKEN_LEN], |(_, token)| *token),
+            prompt: false,
+            entries: self.entries(),
+        }
+    }
+}
+
+impl Stream {
+    fn stats(&self) -> StreamStats {
+        StreamStats {
+            written: self.send.written(),
+            acked: self.send.acked_bytes(),
+            delivered: self.receive.delivered_bytes(),
+            resent: self.send.resent,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// (base, next, sent, limit) of the log sent.
+    pub(crate) fn send_state(&self, id: StreamId) -> Option<(u64, u64, u64, u64)> {
+        self.streams
+            .get(&id)
+            .map(|s| (s.send.base(), s.send.next(), s.send.sent(), s.send.limit()))
+    }
+
+    /// (rn, granted) of the log received.
+    pub(crate) fn receive_state(&self, id: StreamId) -> Option<(u64, u64)> {
+        self.streams
+            .get(&id)
+            .map(|s| (s.receive.rn(), s.receive.granted()))
+    }
+
+    /// Bytes held of the log sent.
+    pub(crate) fn held(&self, id: StreamId) -> u64 {
+        self.streams.get(&id).map_or(0, |s| s.send.held())
+    }
+}

@@ -1,0 +1,496 @@
+//! What arrives: HELLO and WELCOME, frames, deadlines (protocol sections 4 and 5).
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{Attach, Attachment, Event, Link, Role, Session, Welcoming};
+use crate::{
+    Code, CodecError, Entry, Frame, Hello, StreamId, Timer, Welcome, receive::Received,
+    send::SendLog,
+};
+
+/// PINGs answered at a time; a peer that sends more gets an answer to the newest.
+const MAX_PONGS: usize = 4;
+/// A client does not go back twice to the same offset within this time: ACKs that ask for it
+/// come in bunches.
+const REWIND_PAUSE: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Applies a HELLO (gateway), the first frame of an attachment.
+    ///
+    /// The caller has checked the token. With [`Attach::Newest`] the WELCOME is the next frame
+    /// transmitted.
+    pub fn handle_hello(&mut self, hello: &Hello, link: Link, now: Instant) -> Attach {
+        debug_assert_eq!(self.role, Role::Gateway);
+        if hello.n <= self.last_n || self.ended.is_some() {
+            return Attach::Stale;
+        }
+        let former = self.attachment();
+        let first = self.last_n == 0;
+        self.confirmed |= !first;
+        self.last_n = hello.n;
+        self.peer_initial = self.peer_initial.max(hello.initial);
+        self.attachment = Some(Attachment {
+            n: hello.n,
+            link,
+            awaits_welcome: false,
+        });
+        self.timers.stop(Timer::Resume);
+        self.heard(now);
+
+        let listed: BTreeSet<StreamId> = hello.entries.iter().map(|entry| entry.stream).collect();
+        let forgotten: Vec<StreamId> = self
+            .streams
+            .keys()
+            .filter(|id| !listed.contains(id))
+            .copied()
+            .collect();
+        for id in forgotten {
+            self.close_forgotten(id, now);
+        }
+        self.ids.announce(hello.next_stream, &listed);
+        self.apply_entries(&hello.entries, now);
+
+        let prompt = first || hello.prompt || link == Link::Open;
+        self.control.welcome = Some(if prompt {
+            Welcoming::Prompt
+        } else {
+            Welcoming::Lazy
+        });
+        self.tombstones.postpone(now + self.config.tombstone);
+        self.arm_tombstones();
+        Attach::Newest { former }
+    }
+
+    /// Applies a message that is a whole number of frames.
+    ///
+    /// A message that breaks the protocol ends the session.
+    pub fn handle_message(&mut self, mut message: &[u8], now: Instant) {
+        self.apply(&mut message, now, |_| {});
+        if !message.is_empty() {
+            self.violated(&CodecError::Cut, now);
+        }
+    }
+
+    /// Applies the body of an uplink request, and says which streams it named: those that
+    /// [`Session::transmit_acks`] answers for.
+    pub fn handle_request(&mut self, mut body: &[u8], now: Instant) -> BTreeSet<StreamId> {
+        let mut named = BTreeSet::new();
+        self.apply(&mut body, now, |stream| {
+            named.insert(stream);
+        });
+        if !body.is_empty() {
+            self.violated(&CodecError::Cut, now);
+        }
+        named
+    }
+
+    /// Applies the whole frames at the front of `bytes` and leaves the rest of them there.
+    pub fn handle_bytes(&mut self, bytes: &mut &[u8], now: Instant) {
+        self.apply(bytes, now, |_| {});
+    }
+
+    fn apply(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
+        self.heard(now);
+        while self.ended.is_none() {
+            match Frame::decode(bytes) {
+                Ok(Some(frame)) => {
+                    frame.stream().into_iter().for_each(&mut named);
+                    self.handle_frame(&frame, now);
+                }
+                Ok(None) => return,
+                Err(error) => self.violated(&error, now),
+            }
+        }
+        *bytes = &[];
+    }
+
+    /// Applies the deadlines that passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for timer in Timer::ALL {
+            if !self.timers.take_expired(timer, now) {
+                continue;
+            }
+            match timer {
+                Timer::Heartbeat => self.control.ping = true,
+                Timer::PeerDead => {
+                    if let Some(n) = self.attachment() {
+                        self.detach(n, now);
+                        self.events.push_back(Event::PeerDead { n });
+                    }
+                }
+                Timer::AckDelay => self.acks_are_due = true,
+                Timer::Resume => self.end(Code::Lost, "the client did not come back in time", now),
+                Timer::Tombstone => {
+                    self.tombstones.drop_expired(now);
+                    self.arm_tombstones();
+                }
+            }
+        }
+    }
+
+    /// A client's uplink lost what was in flight: everything not acked is transmitted again.
+    pub fn rewind(&mut self, now: Instant) {
+        debug_assert_eq!(self.role, Role::Client);
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.rewind_stream(id, |send| send.base());
+            if self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.receive.delivered() > 0)
+            {
+                self.want_ack(id, true, now);
+            }
+        }
+        self.tell_opens_again();
+        self.tombstones.tell_all();
+    }
+
+    fn handle_frame(&mut self, frame: &Frame<'_>, now: Instant) {
+        // What came with the first HELLO does not show that its WELCOME arrived.
+        self.confirmed |= self.control.welcome.is_none();
+        match (frame, self.role) {
+            (Frame::Pad { .. } | Frame::Pong { .. }, _) => {}
+            (
+                Frame::Data {
+                    stream,
+                    offset,
+                    bytes,
+                },
+                _,
+            ) => {
+                let mutation = self.mutation;
+                self.receive(*stream, now, |s| s.receive.data(*offset, bytes, mutation));
+            }
+            (Frame::Fin { stream, offset }, _) => {
+                self.receive(*stream, now, |s| s.receive.fin(*offset))
+            }
+            (
+                Frame::Ack {
+                    stream,
+                    ack,
+                    limit,
+                    rn,
+                },
+                _,
+            ) => self.acked(*stream, *ack, *limit, *rn, now),
+            (
+                Frame::Reset {
+                    stream: 0, code, ..
+                },
+                _,
+            ) => self.ended_by_peer(*code, now),
+            (
+                Frame::Reset {
+                    stream,
+                    code,
+                    ack,
+                    text,
+                },
+                _,
+            ) => self.reset_by_peer(*stream, *code, *ack, text, now),
+            (Frame::Ping { t }, _) => {
+                if self.control.pongs.len() == MAX_PONGS {
+                    self.control.pongs.pop_front();
+                }
+                self.control.pongs.push_back(*t);
+            }
+            (Frame::Detach { n, why }, _) => {
+                if self.attachment() == Some(*n) {
+                    self.detach(*n, now);
+                }
+                self.events.push_back(Event::Detached { n: *n, why: *why });
+            }
+            (
+                Frame::Open {
+                    stream,
+                    service,
+                    target,
+                },
+                Role::Gateway,
+            ) => self.opened_by_peer(*stream, *service, target, now),
+            (Frame::Opened { stream, reached }, Role::Client) => {
+                if let Some(s) = self.streams.get_mut(stream)
+                    && !s.opened
+                {
+                    s.opened = true;
+                    self.events.push_back(Event::Opened {
+                        stream: *stream,
+                        reached: (*reached).to_owned(),
+                    });
+                }
+            }
+            (Frame::Welcome(welcome), Role::Client) => self.welcomed(welcome, now),
+            (Frame::GoAway { after_ms, code }, Role::Client) => {
+                let after = Duration::from_millis((*after_ms).into());
+                self.events.push_back(Event::GoAway { after, code: *code });
+            }
+            (Frame::Hello(_), _)
+            | (Frame::Open { .. }, Role::Client)
+            | (Frame::Opened { .. } | Frame::Welcome(_) | Frame::GoAway { .. }, Role::Gateway) => {
+                self.end(
+                    Code::Protocol,
+                    "a frame came from the wrong side or in the wrong place",
+                    now,
+                );
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        id: StreamId,
+        now: Instant,
+        append: impl FnOnce(&mut super::Stream) -> Result<Received, Code>,
+    ) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            // Not known: its sender still holds the bytes. Over: say so again.
+            self.tombstones.tell(id);
+            return;
+        };
+        let before = stream.receive.held();
+        let outcome = append(stream);
+        self.buffered = (self.buffered + stream.receive.held()).saturating_sub(before);
+        match outcome {
+            Ok(Received::Fresh) => self.events.push_back(Event::Readable(id)),
+            Ok(Received::Repeated) => self.want_ack(id, true, now),
+            Ok(Received::Gap) => {
+                stream.tell_rn = true;
+                self.want_ack(id, true, now);
+            }
+            Err(code) => self.close(id, code, "sent what was not granted", true, None, now),
+        }
+    }
+
+    fn acked(&mut self, id: StreamId, ack: u64, limit: u64, rn: Option<u64>, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let before = stream.send.held();
+        if let Err(code) = stream.send.acked(ack, limit, self.mutation) {
+            return self.close(id, code, "acked what was not sent", true, None, now);
+        }
+        self.buffered = (self.buffered + stream.send.held()).saturating_sub(before);
+        if stream.writer_waits && stream.send.held() < self.config.replay {
+            stream.writer_waits = false;
+            self.events.push_back(Event::Writable(id));
+        }
+        if let Some(rn) = rn
+            && self.role == Role::Client
+            && rn < stream.send.next()
+        {
+            let recently = stream
+                .rewound
+                .is_some_and(|(at, when)| at == rn && now < when + REWIND_PAUSE);
+            if !recently {
+                stream.rewound = Some((rn, now));
+                stream.send.rewind(rn);
+            }
+        }
+        self.queue_send(id);
+        self.close_if_over(id, now);
+    }
+
+    fn opened_by_peer(&mut self, id: StreamId, service: u8, target: &str, now: Instant) {
+        if let Some(stream) = self.streams.get(&id) {
+            if stream.opened {
+                self.queue_open(id);
+            }
+            return;
+        }
+        if self.tombstones.tell(id) {
+            return;
+        }
+        match self.ids.take(id) {
+            Err(_) => self.end(Code::Protocol, "stream ids must be opened in order", now),
+            Ok(false) => self.refuse(id, Code::Lost, "this stream is over", now),
+            Ok(true) if self.streams.len() >= self.config.max_streams => {
+                self.refuse(id, Code::Limit, "too many streams", now);
+            }
+            Ok(true) => {
+                self.streams
+                    .insert(id, self.new_stream(service, target.to_owned()));
+                self.events.push_back(Event::Open {
+                    stream: id,
+                    service,
+                    target: target.to_owned(),
+                });
+            }
+        }
+    }
+
+    /// Answers for a stream that does not exist.
+    fn refuse(&mut self, id: StreamId, code: Code, text: &'static str, now: Instant) {
+        self.tombstones
+            .bury(id, code, 0, text, true, now + self.config.tombstone);
+        self.arm_tombstones();
+    }
+
+    fn reset_by_peer(&mut self, id: StreamId, code: Code, ack: u64, text: &str, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            if self.role == Role::Gateway && !self.tombstones.contains(id) && self.ids.may_come(id)
+            {
+                self.ids.forget(id);
+            }
+            return;
+        };
+        let before = stream.send.held();
+        // The stream ends anyway; an ack that cannot be true changes nothing.
+        _ = stream.send.acked(ack, 0, self.mutation);
+        self.buffered = (self.buffered + stream.send.held()).saturating_sub(before);
+        self.close(id, code, "", false, Some(text), now);
+    }
+
+    fn ended_by_peer(&mut self, code: Code, now: Instant) {
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.close(id, code, "", false, None, now);
+        }
+        self.over(code);
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome, now: Instant) {
+        let Some(attachment) = &mut self.attachment else {
+            return;
+        };
+        if welcome.n != attachment.n {
+            return;
+        }
+        let fresh = attachment.awaits_welcome;
+        attachment.awaits_welcome = false;
+        if let Some(identity) = &welcome.identity {
+            self.identity = Some(identity.clone());
+            // Tells the gateway that the session is known here (protocol section 4).
+            self.control.ping = true;
+        }
+        self.peer_initial = self.peer_initial.max(welcome.initial);
+        let initial = self.peer_initial;
+        let listed: BTreeSet<StreamId> = welcome.entries.iter().map(|entry| entry.stream).collect();
+        let mut forgotten = Vec::new();
+        for (&id, stream) in &mut self.streams {
+            stream.send.raise_limit(initial);
+            if stream.opened && !listed.contains(&id) {
+                forgotten.push(id);
+            }
+        }
+        for id in forgotten {
+            self.close_forgotten(id, now);
+        }
+        if fresh {
+            self.apply_entries(&welcome.entries, now);
+        } else {
+            self.merge_entries(&welcome.entries, now);
+        }
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.queue_send(id);
+        }
+        self.tombstones.postpone(now + self.config.tombstone);
+        self.arm_tombstones();
+    }
+
+    /// The peer no longer knows a stream: over cleanly if nothing was outstanding.
+    fn close_forgotten(&mut self, id: StreamId, now: Instant) {
+        let clean = self.streams.get(&id).is_some_and(|stream| {
+            stream.receive.is_over()
+                && stream.send.is_finished()
+                && stream.send.sent() > stream.send.written()
+        });
+        let code = if clean { Code::Closed } else { Code::Lost };
+        self.close(
+            id,
+            code,
+            "the other side no longer knows this stream",
+            false,
+            None,
+            now,
+        );
+    }
+
+    /// Takes over what the peer says of each stream, and goes on from where it is.
+    fn apply_entries(&mut self, entries: &[Entry], now: Instant) {
+        self.merge_entries(entries, now);
+        for entry in entries {
+            self.rewind_stream(entry.stream, |_| entry.rn);
+        }
+    }
+
+    fn merge_entries(&mut self, entries: &[Entry], now: Instant) {
+        for entry in entries {
+            let id = entry.stream;
+            let Some(stream) = self.streams.get_mut(&id) else {
+                let may_come = self.role == Role::Gateway && self.ids.may_come(id);
+                if !self.tombstones.tell(id) && !may_come {
+                    self.refuse(id, Code::Lost, "this stream is over", now);
+                }
+                continue;
+            };
+            if entry.base > stream.receive.rn() {
+                self.close(
+                    id,
+                    Code::Lost,
+                    "the state of this stream is gone",
+                    true,
+                    None,
+                    now,
+                );
+                continue;
+            }
+            stream.send.raise_limit(entry.limit.max(self.peer_initial));
+            // The peer holds what we told it we delivered: it missed that ACK.
+            if entry.base < stream.receive.told_ack() {
+                self.want_ack(id, true, now);
+            }
+            self.queue_send(id);
+        }
+    }
+
+    fn rewind_stream(&mut self, id: StreamId, to: impl FnOnce(&SendLog) -> u64) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            let to = to(&stream.send);
+            stream.send.rewind(to);
+            stream.rewound = None;
+            self.queue_send(id);
+        }
+    }
+
+    fn violated(&mut self, error: &CodecError, now: Instant) {
+        let text = match error {
+            CodecError::Length { .. } => "a frame has a length its type does not allow",
+            CodecError::Stream { .. } => {
+                "a frame names a stream where it must not, or none where it must"
+            }
+            CodecError::Type(_) => "unknown frame type",
+            CodecError::Offset(_) => "an offset is out of range",
+            CodecError::Text => "text is not UTF-8",
+            CodecError::Field(_) => "a field has a value that is not allowed",
+            CodecError::Version(_) => "this version is not spoken here",
+            CodecError::Cut => "the last frame is cut",
+        };
+        self.end(error.code(), text, now);
+    }
+}
+
+impl Frame<'_> {
+    /// The stream a frame is about, if it is about one.
+    fn stream(&self) -> Option<StreamId> {
+        match self {
+            Frame::Data { stream, .. }
+            | Frame::Ack { stream, .. }
+            | Frame::Fin { stream, .. }
+            | Frame::Open { stream, .. }
+            | Frame::Opened { stream, .. } => Some(*stream),
+            Frame::Reset { stream, .. } => Some(*stream).filter(|id| *id != 0),
+            Frame::Pad { .. }
+            | Frame::Ping { .. }
+            | Frame::Pong { .. }
+            | Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::GoAway { .. }
+            | Frame::Detach { .. } => None,
+        }
+    }
+}

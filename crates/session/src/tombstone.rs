@@ -1,0 +1,129 @@
+//! What is remembered of streams that are over, to answer frames that come late (protocol rule 8).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use crate::{Code, StreamId};
+
+/// The end of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Tombstone {
+    pub(crate) code: Code,
+    /// How far the peer's log was delivered here.
+    pub(crate) ack: u64,
+    pub(crate) text: &'static str,
+    /// A RESET that says so is due.
+    pub(crate) pending: bool,
+    expires: Instant,
+}
+
+/// The tombstones of a session, at most [`MAX_TOMBSTONES`], the oldest dropped first.
+#[derive(Debug, Default)]
+pub(crate) struct Tombstones {
+    by_id: BTreeMap<StreamId, Tombstone>,
+    oldest_first: VecDeque<StreamId>,
+    pending: VecDeque<StreamId>,
+}
+
+const MAX_TOMBSTONES: usize = 1024;
+
+impl Tombstones {
+    /// Remembers an end; `tell` says that the peer does not know of it yet.
+    pub(crate) fn bury(
+        &mut self,
+        id: StreamId,
+        code: Code,
+        ack: u64,
+        text: &'static str,
+        tell: bool,
+        expires: Instant,
+    ) {
+        if self.oldest_first.len() == MAX_TOMBSTONES
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.by_id.remove(&oldest);
+        }
+        self.by_id.insert(
+            id,
+            Tombstone {
+                code,
+                ack,
+                text,
+                pending: false,
+                expires,
+            },
+        );
+        self.oldest_first.push_back(id);
+        if tell {
+            self.tell(id);
+        }
+    }
+
+    pub(crate) fn contains(&self, id: StreamId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    /// Makes the RESET of `id` due, once however often it is asked for; false if `id` is not known.
+    pub(crate) fn tell(&mut self, id: StreamId) -> bool {
+        let Some(tombstone) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        if !tombstone.pending {
+            tombstone.pending = true;
+            self.pending.push_back(id);
+        }
+        true
+    }
+
+    /// Makes every RESET due again, after a link that may have lost some.
+    pub(crate) fn tell_all(&mut self) {
+        for index in 0..self.oldest_first.len() {
+            self.tell(self.oldest_first[index]);
+        }
+    }
+
+    pub(crate) fn anything_to_tell(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(crate) fn next_to_tell(&mut self) -> Option<(StreamId, Tombstone)> {
+        while let Some(id) = self.pending.pop_front() {
+            if let Some(tombstone) = self.by_id.get_mut(&id) {
+                tombstone.pending = false;
+                return Some((id, tombstone.clone()));
+            }
+        }
+        None
+    }
+
+    /// Restarts the clock of all of them: time spent detached does not count.
+    pub(crate) fn postpone(&mut self, expires: Instant) {
+        for tombstone in self.by_id.values_mut() {
+            tombstone.expires = expires;
+        }
+    }
+
+    pub(crate) fn drop_expired(&mut self, now: Instant) {
+        while let Some(id) = self.oldest_first.front() {
+            if self
+                .by_id
+                .get(id)
+                .is_some_and(|tombstone| tombstone.expires > now)
+            {
+                return;
+            }
+            self.by_id.remove(id);
+            self.oldest_first.pop_front();
+        }
+    }
+
+    /// When the oldest is due.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.oldest_first
+            .front()
+            .and_then(|id| self.by_id.get(id))
+            .map(|tombstone| tombstone.expires)
+    }
+}

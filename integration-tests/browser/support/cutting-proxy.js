@@ -1,0 +1,114 @@
+/**
+ * A TCP proxy that behaves like a bad network: it breaks connections off, and refuses them for a while.
+ *
+ * It knows nothing of what it carries.
+ */
+
+import net from 'node:net';
+
+export class CuttingProxy {
+  #server;
+  /** @type {Set<() => void>} */
+  #open = new Set();
+  #target = 0;
+  #down = false;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer;
+  port = 0;
+  /** What each direction of a connection carries at most, in bytes a second. */
+  rate = Infinity;
+  /** Connections it broke off. */
+  cuts = 0;
+  /** Connections it carried. */
+  connections = 0;
+
+  constructor() {
+    this.#server = net.createServer({ allowHalfOpen: true }, (near) => this.#join(near));
+  }
+
+  /** Listens; `target` may be given later, so that a gateway can be told the proxy's address. @param {number} [target] port */
+  static async start(target = 0) {
+    const proxy = new CuttingProxy();
+    proxy.#target = target;
+    await new Promise((resolve) => proxy.#server.listen(0, '127.0.0.1', () => resolve(undefined)));
+    proxy.port = /** @type {net.AddressInfo} */ (proxy.#server.address()).port;
+    return proxy;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** @param {number} port */
+  aim(port) {
+    this.#target = port;
+  }
+
+  /** Breaks off what is open. */
+  cut() {
+    for (const end of [...this.#open]) {
+      this.cuts += 1;
+      end();
+    }
+  }
+
+  /** Breaks off everything, again and again, until `calm`. @param {number} everyMs */
+  storm(everyMs) {
+    this.calm();
+    this.#timer = setInterval(() => this.cut(), everyMs);
+  }
+
+  calm() {
+    clearInterval(this.#timer);
+  }
+
+  /** From now on no connection passes, and none stays. */
+  goDown() {
+    this.#down = true;
+    this.cut();
+  }
+
+  comeBack() {
+    this.#down = false;
+  }
+
+  async stop() {
+    this.calm();
+    this.goDown();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** @param {net.Socket} near */
+  #join(near) {
+    near.on('error', () => {});
+    if (this.#down) {
+      near.resetAndDestroy();
+      return;
+    }
+    this.connections += 1;
+    const far = net.connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true });
+    const end = () => {
+      this.#open.delete(end);
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    };
+    this.#open.add(end);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      from.setNoDelay(true);
+      from.on('data', (chunk) => {
+        const ready = to.write(chunk);
+        const ms = (1000 * chunk.length) / this.rate;
+        if (ready && ms === 0) return;
+        from.pause();
+        if (ms > 0) setTimeout(() => from.resume(), ms);
+        else to.once('drain', () => from.resume());
+      });
+      from.on('end', () => to.end());
+      from.on('error', end);
+      from.on('close', () => {
+        this.#open.delete(end);
+        to.destroy();
+      });
+    }
+  }
+}

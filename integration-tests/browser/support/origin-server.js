@@ -1,0 +1,43 @@
+/** A web server on an origin of its own, with one page that imports the client from the gateway named in its address. */
+
+import { readFile } from 'node:fs/promises';
+import http from 'node:http';
+
+const PAGES = new URL('../pages/', import.meta.url);
+const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=utf-8' };
+
+export class OriginServer {
+  #server;
+  port = 0;
+
+  constructor() {
+    this.#server = http.createServer(async (request, response) => {
+      const { pathname } = new URL(request.url ?? '/', 'http://here');
+      const name = pathname === '/' ? 'index.html' : pathname.slice(1);
+      const type = TYPES[/** @type {'html' | 'js'} */ (name.split('.').at(-1))];
+      try {
+        if (!/^[\w-]+\.\w+$/.test(name) || !type) throw new Error('no such page');
+        const body = await readFile(new URL(name, PAGES));
+        response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+      } catch {
+        response.writeHead(name === 'favicon.ico' ? 204 : 404).end();
+      }
+    });
+  }
+
+  static async start() {
+    const server = new OriginServer();
+    await new Promise((resolve) => server.#server.listen(0, '127.0.0.1', () => resolve(undefined)));
+    server.port = /** @type {import('node:net').AddressInfo} */ (server.#server.address()).port;
+    return server;
+  }
+
+  get origin() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async stop() {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
