@@ -52,7 +52,8 @@ export class Session {
   sid = null;
   token = new Uint8Array(TOKEN_BYTES);
   resumeMs = 0;
-  heartbeatMs = 0;
+  /** A transport that is silent for longer is dead; 0 when there is no such rule. */
+  silenceMs = 0;
   /** @type {{ code: EndCode, text: string } | null} */
   ended = null;
   stats = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0 };
@@ -212,6 +213,7 @@ export class Session {
     };
     this.#attachments.set(attachment.n, attachment);
     this.#outbox.newest = attachment;
+    this.#outbox.confirming = false;
     this.#tombstones.attached(now);
     if (kind !== 'websocket' && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
     return attachment.n;
@@ -503,6 +505,8 @@ export class Session {
       // The others asked for sessions of their own. Nobody confirms those, so the gateway forgets them.
       for (const other of this.#attachments.values()) if (other !== attachment) this.#attachments.delete(other.n);
       this.#outbox.newest = attachment;
+      // After a poll the next one says it.
+      this.#outbox.confirming = attachment.kind !== 'poll';
     } else if (attachment !== this.#outbox.newest) {
       this.#events.push({ type: 'late', n: attachment.n });
       return;
@@ -510,7 +514,7 @@ export class Session {
     attachment.welcomed = true;
     // Older HELLOs are ignored from now on.
     this.#outbox.listed = Infinity;
-    this.heartbeatMs = frame.heartbeat_ms;
+    this.silenceMs = frame.heartbeat_ms * DEAD_HEARTBEATS;
     this.resumeMs = frame.resume_ms;
     const socket = attachment.kind === 'websocket';
     // With POST, transmission went back to base when the uplink was taken, and what is in flight now is not known yet
@@ -587,7 +591,7 @@ export class Session {
   /** @param {Attachment} attachment */
   #deadAt({ kind, welcomed, fresh, heardAt }) {
     const waits = welcomed || (kind === 'poll' && !fresh);
-    return waits && this.heartbeatMs > 0 ? heardAt + this.heartbeatMs * DEAD_HEARTBEATS : Infinity;
+    return waits && this.silenceMs > 0 ? heardAt + this.silenceMs : Infinity;
   }
 }
 

@@ -25,6 +25,9 @@ function attached(kind = 'websocket') {
   session.hello(n, 65536);
   session.receive([welcome(n, { sid: 'n1-x', token: TOKEN })], n, 0);
   drain(session);
+  // The WELCOME is confirmed.
+  if (kind !== 'poll') assert.deepEqual(sent(session, 0), [{ type: 'PING', t: 0 }]);
+  session.upDone([], session.uplink.epoch, 0);
   return { session, n };
 }
 
@@ -76,7 +79,8 @@ test('HELLO lists what is not over, and OPEN follows it', () => {
   assert.equal(session.pollTransmit(65536, 0), null, 'nothing goes up before WELCOME');
   session.receive([welcome(1, { sid: 'n1-x', token: TOKEN })], 1, 0);
   assert.deepEqual(drain(session), [{ type: 'welcome', n: 1, first: true }]);
-  assert.deepEqual(sent(session, 0), [], 'OPEN was heard already');
+  assert.deepEqual(sent(session, 0), [{ type: 'PING', t: 0 }], 'OPEN was heard already, and something has to confirm the WELCOME');
+  assert.deepEqual(sent(session, 0), []);
 });
 
 test('OPENs that do not fit behind a HELLO come later, in order', () => {
@@ -343,6 +347,21 @@ test('an OPEN whose POST failed is said again', () => {
   assert.equal(sent(session, 0).length, 1);
   session.upDone([], session.uplink.epoch, 0);
   assert.deepEqual(sent(session, 0), [], 'but not one that was heard');
+});
+
+test('a WELCOME is confirmed until that was heard', () => {
+  const session = new Session({ windowBytes: WINDOW, sendBytes: 2000 });
+  const n = session.attach('stream', 0);
+  session.hello(n, 65536);
+  session.receive([welcome(n, { sid: 'n1-x', token: TOKEN })], n, 0);
+  for (let i = 0; i < 2; i += 1) {
+    assert.deepEqual(sent(session, 0), [{ type: 'PING', t: 0 }]);
+    session.upFailed(session.uplink.epoch);
+  }
+  session.open('a');
+  assert.deepEqual(sent(session, 0).map(({ type }) => type), ['OPEN'], 'anything does');
+  session.upDone([], session.uplink.epoch, 0);
+  assert.deepEqual(sent(session, 0), []);
 });
 
 test('last words are said until they were heard', () => {
