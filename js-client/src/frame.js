@@ -40,8 +40,8 @@ const FLAG_PROMPT = 0x01;
 /**
  * What a field is: an unsigned integer of so many bytes, a text that fills the frame with as many bytes as these, or one of
  * the kinds that `Body.read` and `Writer.put` explain.
- * @typedef {1 | 2 | 4 | readonly [min: number, max: number] | 'offset' | 'offset?' | 'data' | 'token' | 'sid' | 'version'
- *   | 'count' | 'entries' | 'pad'} Kind
+ * @typedef {1 | 2 | 4 | readonly [min: number, max: number] | 'offset' | 'offset?' | 'data' | 'token' | 'sid' | 'count'
+ *   | 'entries' | 'pad'} Kind
  */
 
 /** @type {Readonly<Record<Frame['type'], readonly [type: number, on: 'stream' | 'session' | 'either', fields: Readonly<Record<string, Kind>>]>>} */
@@ -54,10 +54,10 @@ const LAYOUT = {
   PING: [0x05, 'session', { t: 4 }],
   PONG: [0x06, 'session', { t: 4 }],
   HELLO: [0x10, 'session', {
-    version: 'version', caps: 1, entries: 'count', n: 4, next_stream: 4, initial: 'offset', token: 'token', entry: 'entries',
+    version: 1, caps: 1, entries: 'count', n: 4, next_stream: 4, initial: 'offset', token: 'token', entry: 'entries',
   }],
   WELCOME: [0x11, 'session', {
-    version: 'version', caps: 1, entries: 'count', n: 4, heartbeat_ms: 4, resume_ms: 4, initial: 'offset', sid: 'sid', entry: 'entries',
+    version: 1, caps: 1, entries: 'count', n: 4, heartbeat_ms: 4, resume_ms: 4, initial: 'offset', sid: 'sid', entry: 'entries',
   }],
   GOAWAY: [0x12, 'session', { after_ms: 4, code: 2 }],
   OPEN: [0x13, 'stream', { service: 1, target: [1, MAX_TARGET_BYTES] }],
@@ -156,7 +156,6 @@ export class Writer {
       this.#raw(value);
     } else if (typeof value === 'number') {
       if (typeof kind === 'number') this.#uint(kind, value);
-      else if (kind === 'version') this.#uint(1, value);
       else this.#offset(value);
     }
   }
@@ -293,12 +292,6 @@ class Body {
         frame.token = this.#raw(TOKEN_BYTES);
         return sid;
       }
-      case 'version': {
-        const version = this.#uint(1);
-        // Told apart before anything else is read: another version may lay the rest out in another way.
-        if (version !== VERSION) throw new FrameError(`version ${version}`, 'version');
-        return version;
-      }
       case 'count':
         this.#count = this.#uint(2);
         return undefined;
@@ -372,6 +365,8 @@ function parse(type, flags, stream, bytes) {
   }
   const [, on, fields] = LAYOUT[name];
   if (on === 'stream' ? stream === 0 : on === 'session' && stream !== 0) throw new FrameError(`${name} on stream ${stream}`);
+  // Told apart before anything else is read: another version may lay the rest out in another way.
+  if ('version' in fields && bytes.length > 0 && bytes[0] !== VERSION) throw new FrameError(`version ${bytes[0]}`, 'version');
   const body = new Body(bytes);
   /** @type {Record<string, unknown>} */
   const frame = on === 'session' ? { type: name } : { type: name, stream };

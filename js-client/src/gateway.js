@@ -118,7 +118,7 @@ export class Gateway {
 
   /** @param {string} target @param {() => void} listener */
   #open(target, listener) {
-    if (this.#closed) throw new PerigeeError('aborted', 'the gateway was closed');
+    if (this.#closed) throw new PerigeeError('aborted', 'the gateway is closed');
     if (this.#link === null || this.#link.draining) this.#link = this.#makeLink();
     return { link: this.#link, stream: this.#link.open(target, listener) };
   }

@@ -24,8 +24,7 @@
  * @property {number} carriedBefore bytes of the session, both ways, when it was welcomed
  * @property {boolean} ended the transport is gone
  * @property {boolean} clean it ended as it should: a poll was answered
- * @property {boolean} prompt
- * @property {boolean} useful it brought something worth a poll
+ * @property {boolean} useful it brought something worth a poll, or was not to wait for anything
  *
  * @typedef {import('./gateway.js').GatewayEvents} Events
  * @typedef {<Name extends keyof Events>(name: Name, event: Events[Name]) => void} Emit
@@ -155,7 +154,6 @@ export class Link {
   use(kind) {
     this.#ladder.forced = kind;
     this.#input(() => {
-      if (this.state === 'closed') return;
       this.#timers.clear('stepup');
       const busy = this.#pending.size > 0;
       const current = this.#current;
@@ -224,16 +222,16 @@ export class Link {
     const transport = OPEN[kind](this.#config, session.sid ?? 'new', {
       hello: () => session.hello(n, MAX_MESSAGE_BYTES),
       frames: (frames) => this.#input(() => {
-        const before = session.stats.received + session.stats.acked;
+        const before = this.#carried;
         this.#timers.clear('probe');
         session.receive(frames, n, Timers.now());
-        attempt.useful ||= session.stats.received + session.stats.acked > before || frames.some(({ type }) => !REPEATABLE.includes(type));
+        attempt.useful ||= this.#carried > before || frames.some(({ type }) => !REPEATABLE.includes(type));
       }),
       end: (end) => this.#input(() => this.#onEnd(attempt, end)),
     });
     /** @type {Attempt} */
     const attempt = {
-      n, kind, why, transport, startedAt: now, welcomedAt: 0, carriedBefore: 0, ended: false, clean: false, prompt, useful: false,
+      n, kind, why, transport, startedAt: now, welcomedAt: 0, carriedBefore: 0, ended: false, clean: false, useful: prompt,
     };
     return attempt;
   }
@@ -340,7 +338,7 @@ export class Link {
     this.#overtaken.clear();
     if (this.#pending.size === 0) this.#uplink.abort();
     this.#detachedAt ??= now;
-    this.#timers.after('giveup', this.session.resumeMs + 2.2 * this.session.heartbeatMs);
+    this.#timers.after('giveup', this.session.resumeMs + this.session.silenceMs);
     this.#setState('detached');
     this.#emit('detach', { reason });
     const short = !trusted && now - attempt.welcomedAt < SHORT_LIFE_MS;
@@ -379,7 +377,7 @@ export class Link {
 
   /** The next poll takes the place of one that was answered. @param {Attempt} answered */
   #pollAgain(answered) {
-    const quick = !answered.useful && !answered.prompt && Timers.now() - answered.startedAt < SHORT_POLL_MS;
+    const quick = !answered.useful && Timers.now() - answered.startedAt < SHORT_POLL_MS;
     this.#emptyPolls = quick ? this.#emptyPolls + 1 : 0;
     if (quick) {
       this.#timers.after('poll', backoff(this.#emptyPolls - 1, this.#config.timing));
@@ -391,7 +389,7 @@ export class Link {
 
   /** @param {Attempt} before */
   #pollNow(before) {
-    if (this.#current !== before || this.#pending.size > 0 || this.state === 'closed') return;
+    if (this.#current !== before || this.#pending.size > 0) return;
     this.#current = this.#open('poll', before.why, false);
     this.#current.welcomedAt = before.welcomedAt;
     this.#current.carriedBefore = before.carriedBefore;
@@ -405,7 +403,11 @@ export class Link {
   /** @param {() => unknown} change */
   #input(change) {
     if (this.state === 'closed') return;
+    // What a listener does in between is looked at afterwards.
+    const outer = this.#pumping;
+    this.#pumping = true;
     change();
+    this.#pumping = outer;
     this.#pump();
   }
 
@@ -585,7 +587,7 @@ export class Link {
     this.#asking = true;
     const answer = await askOrigin(this.#config, this.#origin.signal);
     this.#asking = false;
-    if (typeof answer === 'object') this.#input(() => this.session.confirmed || this.#endedBy(answer));
+    if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
   }
 
   #onOnline() {
@@ -619,7 +621,7 @@ export class Link {
       const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
       if (current.kind === 'websocket') current.transport.send(bytes);
       else this.#uplink.sendLast(bytes);
-      this.#lose(current, 'the page is hidden', { trusted: true });
+      this.#lose(current, 'hidden', { trusted: true });
     });
   }
 

@@ -103,7 +103,7 @@ export function checkKind(kind) {
 function baseUrl(url) {
   const { protocol, origin, pathname } = new URL(url ?? new URL('/', import.meta.url), globalThis.document?.baseURI);
   // A module that came from a file, as in Node, does not say where its gateway is.
-  if (!/^https?:$/.test(protocol)) throw new TypeError('the http URL of the gateway is missing');
+  if (!/^https?:$/.test(protocol)) throw new TypeError('no http URL of a gateway');
   return (origin + pathname).replace(/\/+$/, '');
 }
 

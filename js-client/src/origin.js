@@ -8,7 +8,7 @@ import { endpoint, refusal } from './transports/http.js';
 /**
  * @param {import('./options.js').Config} config
  * @param {AbortSignal} signal
- * @returns {Promise<{ code: import('./codes.js').Code, text: string } | 'allowed' | 'offline'>}
+ * @returns {Promise<{ code: import('./codes.js').Code, text: string } | null>} null when the gateway allows it or is out of reach
  */
 export async function askOrigin(config, signal) {
   /** @param {RequestMode} mode */
@@ -25,11 +25,11 @@ export async function askOrigin(config, signal) {
   if (response === null) {
     // Without CORS anything that answers is enough: then the network works and CORS said no. Asked once more, because
     // the network may have come back in between.
-    if ((await ask('no-cors')) === null) return 'offline';
+    if ((await ask('no-cors')) === null) return null;
     response = await ask('cors');
-    if (response === null) return { code: 'denied', text: 'the gateway does not allow the origin of this page' };
+    if (response === null) return { code: 'denied', text: 'the origin of this page' };
   }
-  if (response.ok) return 'allowed';
+  if (response.ok) return null;
   const { code, message } = await refusal(response);
-  return code === null ? 'allowed' : { code, text: message };
+  return code === null ? null : { code, text: message };
 }

@@ -36,12 +36,16 @@ export class Outbox {
   newest = null;
   /** The number of the last HELLO made. */
   helloed = 0;
+  /** Streams below this are in every HELLO that may yet arrive. One that arrives after an OPEN it does not list ends the stream. */
+  listed = Infinity;
   /** How often an ACK sent a log back. */
   rewinds = 0;
   /** @type {number | null} a PING to answer */
   pong = null;
   /** @type {number | null} a PING to send */
   ping = null;
+  /** The gateway has yet to learn that its first WELCOME came; any frame says so, a PING if there is nothing else. */
+  confirming = false;
   /** Changes whenever frames go up another way. */
   epoch = 0;
 
@@ -100,16 +104,21 @@ export class Outbox {
 
   /** The POST made in `epoch` was answered. @param {number} epoch */
   done(epoch) {
-    if (epoch !== this.epoch || this.#way?.kind !== 'post') return;
-    this.#way.inFlight = false;
+    if (!this.#landed(epoch)) return;
     this.#said = [];
+    this.confirming = false;
   }
 
   /** The POST made in `epoch` may have been processed or not. @param {number} epoch */
   failed(epoch) {
-    if (epoch !== this.epoch || this.#way?.kind !== 'post') return;
+    if (this.#landed(epoch)) this.#startOver();
+  }
+
+  /** Whether a POST of this way up came to an end. @param {number} epoch */
+  #landed(epoch) {
+    if (epoch !== this.epoch || this.#way?.kind !== 'post') return false;
     this.#way.inFlight = false;
-    this.#startOver();
+    return true;
   }
 
   /** An ACK that rode elsewhere may be lost. */
@@ -136,10 +145,7 @@ export class Outbox {
 
   /** @param {Stream} stream @returns {Frame} */
   ackFrame({ id, receive, gap }) {
-    const limit = receive.grant();
-    return gap
-      ? { type: 'ACK', stream: id, ack: receive.ack, limit, rn: receive.rn }
-      : { type: 'ACK', stream: id, ack: receive.ack, limit };
+    return { type: 'ACK', stream: id, ack: receive.ack, limit: receive.grant(), rn: gap ? receive.rn : undefined };
   }
 
   /** When the next ACK is due; Infinity for never. */
@@ -168,8 +174,10 @@ export class Outbox {
     }
     this.putAcks(writer);
     this.#putData(writer, opening);
+    if (writer.length === 0 && this.confirming) writer.put({ type: 'PING', t: 0 });
     if (writer.length === 0) return null;
     if (way.kind === 'post') way.inFlight = true;
+    else this.confirming = false;
     return writer.bytes();
   }
 
@@ -206,9 +214,7 @@ export class Outbox {
 
   /** @param {Stream} stream */
   #mayOpen(stream) {
-    // The HELLO of the newest attachment may arrive after what is sent elsewhere, and a stream it does not list is over.
-    const newest = this.newest;
-    return newest !== null && (newest.welcomed || stream.id < newest.nextStream);
+    return stream.id < this.listed;
   }
 
   /** @param {Stream} stream */
@@ -240,7 +246,7 @@ export class Outbox {
 
   /** @param {number} now */
   #hasDue(now) {
-    if (this.#farewells.length > 0 || this.pong !== null || this.ping !== null) return true;
+    if (this.confirming || this.#farewells.length > 0 || this.pong !== null || this.ping !== null) return true;
     for (const stream of this.#streams.values()) {
       if (this.#openDue(stream) || this.#dataDue(stream) || this.#ackAt(stream) <= now) return true;
     }
@@ -252,8 +258,8 @@ export class Outbox {
     while (this.#farewells.length > 0) {
       const [farewell] = this.#farewells;
       if (farewell === undefined || !writer.fits(FAREWELL_BYTES)) return;
-      writer.put(farewell.frame);
       this.#farewells.shift();
+      writer.put(farewell.frame);
       if (keep) this.#said.push(farewell);
     }
   }

@@ -21,7 +21,6 @@
  * @property {Kind} kind
  * @property {boolean} fresh it asked for a new session, so it may end in another one than ours
  * @property {boolean} prompt
- * @property {number} nextStream of its HELLO; Infinity until that was made
  * @property {number} opensBelow the OPEN of every opening stream below this id followed its HELLO
  * @property {boolean} welcomed
  * @property {boolean} dead
@@ -53,7 +52,8 @@ export class Session {
   sid = null;
   token = new Uint8Array(TOKEN_BYTES);
   resumeMs = 0;
-  heartbeatMs = 0;
+  /** A transport that is silent for longer is dead; 0 when there is no such rule. */
+  silenceMs = 0;
   /** @type {{ code: EndCode, text: string } | null} */
   ended = null;
   stats = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0 };
@@ -208,11 +208,12 @@ export class Session {
     this.#n += 1;
     if (this.#n > MAX_ID) this.over('internal', 'too many attachments');
     const attachment = {
-      n: this.#n, kind, fresh: !this.confirmed, prompt, nextStream: Infinity, opensBelow: 0,
+      n: this.#n, kind, fresh: !this.confirmed, prompt, opensBelow: 0,
       welcomed: false, dead: false, heardAt: now,
     };
     this.#attachments.set(attachment.n, attachment);
     this.#outbox.newest = attachment;
+    this.#outbox.confirming = false;
     this.#tombstones.attached(now);
     if (kind !== 'websocket' && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
     return attachment.n;
@@ -228,7 +229,7 @@ export class Session {
     const attachment = this.#attachments.get(n);
     if (attachment === undefined) return writer.bytes();
     const streams = [...this.#streams.values()];
-    attachment.nextStream = this.#nextStream;
+    this.#outbox.listed = Math.min(this.#outbox.listed, this.#nextStream);
     this.#outbox.helloed = Math.max(this.#outbox.helloed, n);
     writer.put({
       type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.#nextStream, initial: this.#window,
@@ -504,12 +505,16 @@ export class Session {
       // The others asked for sessions of their own. Nobody confirms those, so the gateway forgets them.
       for (const other of this.#attachments.values()) if (other !== attachment) this.#attachments.delete(other.n);
       this.#outbox.newest = attachment;
+      // After a poll the next one says it.
+      this.#outbox.confirming = attachment.kind !== 'poll';
     } else if (attachment !== this.#outbox.newest) {
       this.#events.push({ type: 'late', n: attachment.n });
       return;
     }
     attachment.welcomed = true;
-    this.heartbeatMs = frame.heartbeat_ms;
+    // Older HELLOs are ignored from now on.
+    this.#outbox.listed = Infinity;
+    this.silenceMs = frame.heartbeat_ms * DEAD_HEARTBEATS;
     this.resumeMs = frame.resume_ms;
     const socket = attachment.kind === 'websocket';
     // With POST, transmission went back to base when the uplink was taken, and what is in flight now is not known yet
@@ -586,7 +591,7 @@ export class Session {
   /** @param {Attachment} attachment */
   #deadAt({ kind, welcomed, fresh, heardAt }) {
     const waits = welcomed || (kind === 'poll' && !fresh);
-    return waits && this.heartbeatMs > 0 ? heardAt + this.heartbeatMs * DEAD_HEARTBEATS : Infinity;
+    return waits && this.silenceMs > 0 ? heardAt + this.silenceMs : Infinity;
   }
 }
 

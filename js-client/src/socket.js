@@ -31,9 +31,12 @@
 import { PerigeeError, errorCode } from './errors.js';
 import { MAX_TARGET_BYTES, utf8 } from './frame.js';
 import { Gateway, openStream } from './gateway.js';
+import { Stream } from './stream.js';
 import { Timers } from './timers.js';
 
 const OPTIONS = ['gateway', 'signal', 'encoding'];
+/** What a socket that never had a stream can look at. */
+const NOTHING = new Stream(0, '', 0, 0);
 /** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
 const shared = new Map();
 
@@ -105,8 +108,7 @@ class Socket {
 
   /** Bytes so far; `acked` of those sent were delivered to the server, `delivered` of those received were read. */
   get stats() {
-    if (this.#channel === null) return { sent: 0, acked: 0, received: 0, delivered: 0 };
-    const { send, receive } = this.#channel.stream;
+    const { send, receive } = this.#channel?.stream ?? NOTHING;
     return {
       sent: Math.min(send.sent, send.written), acked: send.acked,
       received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered,
@@ -210,7 +212,7 @@ class Socket {
     const { link, stream } = channel;
     while (bytes.length > 0) {
       if (stream.over) throw this.#error();
-      if (stream.send.finished) throw new PerigeeError('aborted', 'the socket was closed', stream.send.acked);
+      if (stream.send.finished) throw new PerigeeError('aborted', 'the socket is closed', stream.send.acked);
       const taken = link.session.write(stream, bytes);
       if (taken > 0) link.kick();
       bytes = bytes.subarray(taken);
@@ -323,7 +325,7 @@ class Socket {
     const over = this.#channel?.stream.over;
     if (!over) return new PerigeeError('aborted');
     this.#failure ??= this.#well(over)
-      ? new PerigeeError('aborted', 'the socket was closed', over.acked)
+      ? new PerigeeError('aborted', 'the socket is closed', over.acked)
       : new PerigeeError(errorCode(over.code), over.text, over.acked);
     return this.#failure;
   }

@@ -40,8 +40,7 @@ export class Timers {
   }
 
   clearAll() {
-    this.#deadlines.clear();
-    this.#arm();
+    this.clear(...this.#deadlines.keys());
   }
 
   #arm() {

@@ -29,8 +29,8 @@ export class Uplink {
   /** @type {AbortController | null} of the POST in flight */
   #flight = null;
   #bodyBytes = MAX_BODY_BYTES;
-  #failures = 0;
-  #stalls = 0;
+  /** POSTs in a row that failed or were not taken whole. */
+  #setbacks = 0;
 
   /**
    * @param {import('./options.js').Config} config
@@ -94,26 +94,23 @@ export class Uplink {
     if (this.#flight !== flight) return;
     this.#flight = null;
     if (failure === null) {
-      this.#failures = 0;
       this.#bodyBytes = Math.min(MAX_BODY_BYTES, this.#bodyBytes * 2);
       // A gateway that did not take everything will not do so the sooner for being asked at once.
-      const stalled = this.#session.upDone(frames, epoch, Timers.now());
-      this.#stalls = stalled ? this.#stalls + 1 : 0;
-      if (stalled) this.#pause(this.#stalls);
+      if (this.#session.upDone(frames, epoch, Timers.now())) this.#pause();
+      else this.#setbacks = 0;
       this.#onDone(null);
       return;
     }
     if (late) this.#bodyBytes = Math.max(MIN_BODY_BYTES, Math.floor(this.#bodyBytes / 2));
-    this.#failures += 1;
     this.#session.upFailed(epoch);
-    this.#pause(this.#failures);
-    const blocked = this.#failures >= BLOCKED_AFTER && epoch === this.#session.uplink.epoch;
-    if (blocked) this.#failures = 0;
+    this.#pause();
+    const blocked = this.#setbacks >= BLOCKED_AFTER && epoch === this.#session.uplink.epoch;
+    if (blocked) this.#setbacks = 0;
     this.#onDone({ ...failure, blocked });
   }
 
-  /** @param {number} times in a row */
-  #pause(times) {
-    this.#timers.after('up', backoff(times - 1, this.#config.timing));
+  #pause() {
+    this.#timers.after('up', backoff(this.#setbacks, this.#config.timing));
+    this.#setbacks += 1;
   }
 }

@@ -418,6 +418,25 @@ test('nobody has to listen', async (t) => {
   assert.deepEqual(unhandled, []);
 });
 
+for (const name of /** @type {const} */ (['state', 'transport', 'detach', 'resume'])) {
+  test(`a gateway that is closed by a listener of ${name} stays closed`, async (t) => {
+    const { gateway, fake } = await setup(t);
+    const closing = new Promise((resolve) => {
+      gateway.on(name, () => resolve(gateway.close()));
+    });
+    const socket = new TCPSocket('sink', { gateway });
+    if (name === 'detach' || name === 'resume') {
+      await within(socket.opened, 'opened');
+      gateway.cut();
+    }
+    await within(closing, 'closed');
+    assert.equal(gateway.state, 'closed');
+    assert.equal(gateway.transport, null);
+    await assert.rejects(within(socket.closed, 'the end'), failure('aborted'));
+    await until(() => fake.transports.size === 0, 'nothing is left open');
+  });
+}
+
 test('listeners can leave, and their mistakes harm nobody', async (t) => {
   const { gateway } = await setup(t);
   /** @type {string[]} */

@@ -84,7 +84,8 @@ function live(seed, { evil, kinds }) {
       assert.deepEqual(Buffer.from(pattern(-stream.id, 0, app.read.length)), app.read, 'what was read is not a prefix');
       if (there) {
         assert.deepEqual(Buffer.from(pattern(stream.id, 0, there.received.length)), there.received, 'what arrived is not a prefix');
-        assert.ok(stream.send.acked <= there.delivered, 'more was acked than was delivered');
+        assert.ok(stream.send.acked <= there.delivered, 'more was acked to us than was delivered');
+        assert.ok(there.base <= stream.receive.ack, 'more was acked by us than was taken');
       }
       if (!stream.over) world.after(random.int(1, 150), turn);
     };

@@ -43,7 +43,7 @@ export function openWebSocket(config, sid, handlers) {
   // An error event says nothing, and a close event follows it.
   socket.onerror = () => {};
   socket.onclose = ({ code, reason }) => {
-    end({ code: code >= 4000 && code < 4100 ? codeName(code - 4000) : null, text: reason || `WebSocket closed with ${code}` });
+    end({ code: code >= 4000 && code < 4100 ? codeName(code - 4000) : null, text: reason || `closed with ${code}` });
   };
   return {
     room: () => (socket.readyState === socket.OPEN ? Math.max(0, QUEUE_BYTES - socket.bufferedAmount) : 0),
