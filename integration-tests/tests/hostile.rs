@@ -156,9 +156,8 @@ impl Attacker {
             .await;
         let mut verdict = None;
         loop {
-            let message = match soon("a verdict", self.websocket.next()).await {
-                Some(Ok(message)) => message,
-                Some(Err(_)) | None => return verdict.expect("RESET before the end"),
+            let Some(Ok(message)) = soon("a verdict", self.websocket.next()).await else {
+                return verdict.expect("RESET before the end");
             };
             if let Message::Close(Some(close)) = &message {
                 let Some(Verdict::SessionOver(code)) = verdict else {

@@ -8,9 +8,10 @@
 
 mod attachment;
 mod ready;
+mod streams;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -27,16 +28,12 @@ use tokio::{
 
 use self::{
     attachment::{Attachment, Outcome},
-    ready::{Ready, ReadyList},
+    streams::Streams,
 };
 use crate::{
-    ops::{
-        access_log::{self, Client, StreamRecord},
-        stats::Counted,
-    },
-    policy::{Request, quote},
+    ops::access_log::{self, Client},
+    policy::quote,
     registry::{DetachedSince, Identity},
-    service::Tunnel,
     shared::Shared,
     transport::{Downlink, Input},
 };
@@ -52,8 +49,6 @@ const INPUTS_PER_ROUND: usize = 16;
 const POLL_GAP: Duration = Duration::from_secs(10);
 /// How long an ended session waits for its transport to take the last frames.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Services a stream may ask for.
-const SERVICE_TUNNEL: u8 = 0;
 
 /// What handlers ask of the task.
 #[derive(Debug)]
@@ -84,14 +79,6 @@ impl std::fmt::Debug for NewAttachment {
     }
 }
 
-/// One stream: its place in the ready list, what the log will say, and its backend once permitted.
-struct StreamEntry {
-    ready: Ready,
-    record: StreamRecord,
-    tunnel: Option<(Tunnel, Counted)>,
-    _counted: Counted,
-}
-
 /// The owner of one session.
 pub(crate) struct SessionTask {
     shared: Shared,
@@ -100,10 +87,7 @@ pub(crate) struct SessionTask {
     session: Session,
     inbox: mpsc::Receiver<Command>,
     attachment: Option<Attachment>,
-    streams: HashMap<StreamId, StreamEntry>,
-    ready: Arc<ReadyList>,
-    /// Streams to look at in this round.
-    turn: Vec<StreamId>,
+    streams: Streams,
     /// Uplink requests whose frames were applied and that wait for the backends to take them.
     replies: Vec<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
     timer: Pin<Box<Sleep>>,
@@ -139,9 +123,7 @@ impl SessionTask {
             session,
             inbox,
             attachment: None,
-            streams: HashMap::new(),
-            ready: Arc::default(),
-            turn: Vec::new(),
+            streams: Streams::default(),
             replies: Vec::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             detached,
@@ -173,8 +155,9 @@ impl SessionTask {
             self.session.handle_timeout(now);
             self.expire_streams(now);
             self.end_if_due(now);
-            self.ready.register(cx);
-            progress |= self.serve_streams(now);
+            self.streams.register(cx);
+            let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
+            progress |= self.streams.serve(&mut self.session, may_read, now);
             self.answer_uplinks(now);
             progress |= self.transmit(cx, now);
             progress |= self.handle_events(now);
@@ -271,12 +254,7 @@ impl SessionTask {
                         .finish(last, Code::Rotate, &self.shared.tasks);
                 }
                 let resumed = std::mem::take(&mut self.was_cut);
-                for entry in self.streams.values_mut() {
-                    entry.record.transports.add(downlink.name());
-                    entry.record.resumes += u32::from(resumed);
-                    // Reading may have been paused for want of memory while detached.
-                    entry.ready.mark();
-                }
+                self.streams.attached(downlink.name(), resumed);
                 self.link_is_poll = downlink.link() == Link::Poll;
                 self.update_resume_timeout();
                 self.attachment = Some(Attachment::new(
@@ -331,17 +309,18 @@ impl SessionTask {
     /// The session lives as long without a transport as the stream that may wait longest.
     fn update_resume_timeout(&mut self) {
         let default = self.shared.config.timeouts.resume;
-        let resume = self
-            .streams
-            .values()
-            .filter_map(StreamEntry::resume_timeout)
-            .max()
-            .unwrap_or(default);
-        self.session.set_resume_timeout(if self.link_is_poll {
-            resume.max(POLL_GAP)
+        let resume = self.streams.resume_timeout().unwrap_or(default);
+        self.session
+            .set_resume_timeout(resume.max(self.least_gap()));
+    }
+
+    /// The shortest time without a transport that says nothing of the client.
+    fn least_gap(&self) -> Duration {
+        if self.link_is_poll {
+            POLL_GAP
         } else {
-            resume
-        });
+            Duration::ZERO
+        }
     }
 
     fn handle_events(&mut self, now: Instant) -> bool {
@@ -353,27 +332,28 @@ impl SessionTask {
                     stream,
                     service,
                     target,
-                } => self.open(stream, service, &target, now),
-                Event::Readable(stream) | Event::Writable(stream) => {
-                    if let Some(entry) = self.streams.get(&stream) {
-                        entry.ready.mark();
-                    }
+                } => {
+                    let transport = self.attachment.as_ref();
+                    self.streams.open(
+                        (stream, service, &target),
+                        transport.map(|attachment| attachment.downlink.name()),
+                        &self.client,
+                        &mut self.session,
+                        &self.shared,
+                        now,
+                    );
+                    self.update_resume_timeout();
                 }
+                Event::Readable(stream) | Event::Writable(stream) => self.streams.mark(stream),
                 Event::Closed {
                     stream,
                     code,
                     text,
                     stats,
                 } => {
-                    if let Some(entry) = self.streams.remove(&stream) {
-                        entry
-                            .record
-                            .log(&self.client, &self.sid, code, &text, &stats, now);
-                        if let Some((tunnel, _counted)) = entry.tunnel {
-                            tunnel.close(code);
-                        }
-                        self.update_resume_timeout();
-                    }
+                    let who = (&self.client, self.sid.as_str());
+                    self.streams.close(stream, (code, &text), &stats, who, now);
+                    self.update_resume_timeout();
                 }
                 Event::Detached { n, why: _ } | Event::PeerDead { n } => {
                     self.was_cut = true;
@@ -393,78 +373,6 @@ impl SessionTask {
                 Event::Ended { .. } | Event::Opened { .. } | Event::GoAway { .. } => {}
             }
         }
-        any
-    }
-
-    fn open(&mut self, stream: StreamId, service: u8, target: &str, now: Instant) {
-        let ready = self.ready.add(stream);
-        let mut record = StreamRecord::new(target, now);
-        if let Some(attachment) = &self.attachment {
-            record.transports.add(attachment.downlink.name());
-        }
-        let mut tunnel = None;
-        let request = Request {
-            origin: self.client.origin.as_deref(),
-            client: self.client.address,
-            target,
-        };
-        let decision = if service == SERVICE_TUNNEL {
-            self.shared
-                .config
-                .policy
-                .decide(&request)
-                .map_err(|denial| denial.to_string())
-        } else {
-            Err(format!("service {service} is not known"))
-        };
-        match decision {
-            Ok(permit) => {
-                record.rule = Some(Arc::clone(&permit.rule));
-                let counted = self.shared.stats.backends.count();
-                tunnel = Some((
-                    Tunnel::new(stream, permit, Arc::clone(&self.shared.tls)),
-                    counted,
-                ));
-            }
-            Err(detail) => {
-                record.detail = Some(detail);
-                self.session.reset(stream, Code::Denied, "not allowed", now);
-            }
-        }
-        let _counted = self.shared.stats.streams.count();
-        self.streams.insert(
-            stream,
-            StreamEntry {
-                ready,
-                record,
-                tunnel,
-                _counted,
-            },
-        );
-        self.update_resume_timeout();
-    }
-
-    /// Moves bytes between the session and the backends that have something to say.
-    fn serve_streams(&mut self, now: Instant) -> bool {
-        let mut turn = std::mem::take(&mut self.turn);
-        self.ready.take(&mut turn);
-        let any = !turn.is_empty();
-        let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
-        for stream in turn.drain(..) {
-            let Some(entry) = self.streams.get_mut(&stream) else {
-                continue;
-            };
-            let Some((tunnel, _)) = &mut entry.tunnel else {
-                continue;
-            };
-            let mut cx = entry.ready.context();
-            match tunnel.poll(&mut self.session, may_read, now, &mut cx) {
-                Ok(true) => entry.ready.mark(),
-                Ok(false) => {}
-                Err(failure) => entry.record.detail = Some(failure.0),
-            }
-        }
-        self.turn = turn;
         any
     }
 
@@ -508,13 +416,8 @@ impl SessionTask {
         };
         let expired: Vec<StreamId> = self
             .streams
-            .iter()
-            .filter(|(_, entry)| {
-                entry
-                    .expires(detached_at, self.link_is_poll)
-                    .is_some_and(|at| at <= now)
-            })
-            .map(|(id, _)| *id)
+            .expiries(detached_at, self.least_gap())
+            .filter_map(|(id, at)| (at <= now).then_some(id))
             .collect();
         for id in expired {
             self.session
@@ -523,11 +426,8 @@ impl SessionTask {
     }
 
     fn next_stream_expiry(&self) -> Option<Instant> {
-        let detached_at = self.detached_at?;
-        self.streams
-            .values()
-            .filter_map(|entry| entry.expires(detached_at, self.link_is_poll))
-            .min()
+        let expiries = self.streams.expiries(self.detached_at?, self.least_gap());
+        expiries.map(|(_, at)| at).min()
     }
 
     /// The end was told, or there is nobody to tell, or a client that does not read was waited for
@@ -559,26 +459,6 @@ impl Drop for SessionTask {
     fn drop(&mut self) {
         self.shared.registry.remove(&self.sid);
         self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
-    }
-}
-
-impl StreamEntry {
-    fn resume_timeout(&self) -> Option<Duration> {
-        self.tunnel
-            .as_ref()
-            .map(|(tunnel, _)| tunnel.resume_timeout)
-    }
-
-    fn expires(&self, detached_at: Instant, after_poll: bool) -> Option<Instant> {
-        let resume = self.resume_timeout()?;
-        Some(
-            detached_at
-                + if after_poll {
-                    resume.max(POLL_GAP)
-                } else {
-                    resume
-                },
-        )
     }
 }
 
