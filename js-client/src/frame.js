@@ -213,7 +213,7 @@ export function encode(frames) {
 export function decode(bytes) {
   const decoder = new Decoder();
   const frames = decoder.push(bytes);
-  if (decoder.pending > 0) throw new FrameError('the message ends inside a frame');
+  if (decoder.pending > 0) throw new FrameError('the last frame is cut');
   return frames;
 }
 

@@ -530,7 +530,10 @@ export class Link {
   /** @param {(End & { blocked: boolean }) | null} failure */
   #onPosted(failure) {
     this.#input(() => {
-      if (failure === null || this.#endedBy(failure)) return;
+      if (failure === null) return;
+      // A session that just ended is not known to its uplink any more, while the downlink still says why it ended.
+      const hearsay = failure.code === 'lost' && !failure.blocked && this.#current?.ended === false;
+      if (hearsay || this.#endedBy(failure)) return;
       if (failure.blocked && this.#current) {
         this.#ladder.failed(this.#current.kind);
         this.#lose(this.#current, failure.text);

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Config {
     /// Bytes the peer may send beyond what was delivered, per stream.
     pub window: u64,
-    /// Bytes held unacked per stream; [`Session::write`] takes no more.
+    /// Bytes held unacked per stream; [`Session::write`](crate::Session::write) takes no more.
     pub replay: u64,
     /// Streams at a time.
     pub max_streams: usize,

@@ -7,7 +7,7 @@ use crate::{Code, DetachReason, StreamId};
 /// What happened, for the owner of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A client asks for a stream (gateway). Answer with [`Session::accept`] or [`Session::reset`].
+    /// A client asks for a stream (gateway). Answer with [`Session::accept`](crate::Session::accept) or [`Session::reset`](crate::Session::reset).
     Open {
         /// Its id.
         stream: StreamId,
@@ -16,7 +16,7 @@ pub enum Event {
         /// Where to.
         target: String,
     },
-    /// A client asked for a stream beyond [`Config::max_streams`] and was refused (gateway).
+    /// A client asked for a stream beyond [`Config::max_streams`](crate::Config::max_streams) and was refused (gateway).
     Refused {
         /// Where to.
         target: String,
@@ -32,7 +32,7 @@ pub enum Event {
     },
     /// There are bytes, or a FIN, to deliver.
     Readable(StreamId),
-    /// [`Session::write`] had no room and has some now.
+    /// [`Session::write`](crate::Session::write) had no room and has some now.
     Writable(StreamId),
     /// The stream is over.
     Closed {

@@ -60,7 +60,7 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
   const type = response.headers.get('content-type') ?? '';
   if (!type.startsWith('application/octet-stream') || response.body === null) {
     await response.body?.cancel();
-    throw new HttpError(null, 'the answer is not from a gateway');
+    throw new HttpError(null, 'no gateway answered');
   }
   const decoder = new Decoder();
   const reader = response.body.getReader();
