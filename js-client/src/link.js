@@ -86,8 +86,6 @@ export class Link {
   #current = null;
   /** @type {Map<number, Attempt>} those that were not answered yet */
   #pending = new Map();
-  /** @type {Map<number, Attempt>} polls that were overtaken by a newer one and are about to be answered */
-  #overtaken = new Map();
   /** @type {Kind | null} */
   #used = null;
 
@@ -276,9 +274,7 @@ export class Link {
     attempt.clean = end.clean ?? false;
     const now = Timers.now();
     if (this.#endedBy(end)) return;
-    if (this.#overtaken.delete(attempt.n)) {
-      this.session.detached(attempt.n, now, { clean: attempt.clean });
-    } else if (this.#pending.has(attempt.n)) {
+    if (this.#pending.has(attempt.n)) {
       this.#onFailed(attempt, end);
     } else if (this.#current === attempt) {
       if (this.#pending.size > 0) this.session.detached(attempt.n, now, { clean: attempt.clean });
@@ -334,8 +330,6 @@ export class Link {
     this.#current = null;
     this.#timers.clear('stepup', 'rotate', 'probe');
     this.#discard(attempt);
-    for (const old of this.#overtaken.values()) this.#discard(old);
-    this.#overtaken.clear();
     if (this.#pending.size === 0) this.#uplink.abort();
     this.#detachedAt ??= now;
     this.#timers.after('giveup', this.session.resumeMs + this.session.silenceMs);
@@ -393,9 +387,7 @@ export class Link {
     this.#current = this.#open('poll', before.why, false);
     this.#current.welcomedAt = before.welcomedAt;
     this.#current.carriedBefore = before.carriedBefore;
-    if (before.ended) this.session.detached(before.n, Timers.now(), { clean: true });
-    // The gateway answers it as soon as it sees the newer one.
-    else this.#overtaken.set(before.n, before);
+    this.session.detached(before.n, Timers.now(), { clean: true });
   }
 
   // --- what happens ---
@@ -462,8 +454,6 @@ export class Link {
         transport.send(bytes);
       }
     }
-    const current = this.#current;
-    if (session.wantsAttach && current?.kind === 'poll' && (!current.ended || this.#timers.has('poll'))) this.#pollNow(current);
   }
 
   /** @param {import('./session.js').SessionEvent} event */
@@ -491,7 +481,6 @@ export class Link {
         return;
       case 'dead':
         if (this.#current?.n === event.n) this.#lose(this.#current, 'silence');
-        else this.#overtakenDied(event.n);
         return;
       case 'goaway':
         if (event.code === 'going_away') {
@@ -504,13 +493,6 @@ export class Link {
         this.#onOver(event.code);
         return;
     }
-  }
-
-  /** @param {number} n */
-  #overtakenDied(n) {
-    const attempt = this.#overtaken.get(n);
-    if (attempt) this.#discard(attempt);
-    this.#overtaken.delete(n);
   }
 
   /** @param {number} n @param {number} why */
@@ -645,11 +627,10 @@ export class Link {
     this.#origin.abort();
     this.#uplink.abort();
     this.#timers.clearAll();
-    for (const attempt of [...this.#pending.values(), ...this.#overtaken.values(), ...(this.#current ? [this.#current] : [])]) {
+    for (const attempt of [...this.#pending.values(), ...(this.#current ? [this.#current] : [])]) {
       this.#discard(attempt);
     }
     this.#pending.clear();
-    this.#overtaken.clear();
     this.#current = null;
     this.#setState('closed');
     this.#whenOver(code === 'aborted' ? 'closed' : errorCode(code));

@@ -3,7 +3,7 @@
  * knows no attachments but the newest, and nothing of what comes in but what the session tells it.
  *
  * Invariants: nothing is sent beyond a limit; on a POST uplink one message is in flight, and if that fails all of it is
- * said again; an OPEN is never sent where a HELLO that does not list the stream could overtake it; last words are bounded.
+ * said again; last words are bounded.
  *
  * @typedef {import('./frame.js').ClientFrame} Frame
  * @typedef {import('./session.js').Attachment} Attachment
@@ -36,8 +36,6 @@ export class Outbox {
   newest = null;
   /** The number of the last HELLO made. */
   helloed = 0;
-  /** Streams below this are in every HELLO that may yet arrive. One that arrives after an OPEN it does not list ends the stream. */
-  listed = Infinity;
   /** How often an ACK sent a log back. */
   rewinds = 0;
   /** @type {number | null} a PING to answer */
@@ -76,18 +74,6 @@ export class Outbox {
   /** A POST is on its way, so that what comes in may not know of what it carries. */
   get busy() {
     return this.#way?.kind === 'post' && this.#way.inFlight;
-  }
-
-  /**
-   * A stream waits to be opened, but its OPEN could be overtaken by the HELLO of a poll that does not list it:
-   * it has to go with a HELLO of its own.
-   */
-  get wantsAttach() {
-    if (this.newest?.kind !== 'poll' || this.#way?.kind !== 'post') return false;
-    for (const stream of this.#streams.values()) {
-      if (!stream.opened && !stream.openSent && !this.#mayOpen(stream)) return true;
-    }
-    return false;
   }
 
   /**
@@ -213,20 +199,15 @@ export class Outbox {
   }
 
   /** @param {Stream} stream */
-  #mayOpen(stream) {
-    return stream.id < this.listed;
-  }
-
-  /** @param {Stream} stream */
   #openDue(stream) {
-    return !stream.opened && !stream.openSent && this.#mayOpen(stream);
+    return !stream.opened && !stream.openSent;
   }
 
   /** @param {Stream} stream */
   #dataDue(stream) {
     if (stream.send.ready === 0 && !stream.send.finReady) return false;
     // POSTs and polls can overtake each other, so there OPEN goes with the DATA until it was answered.
-    return stream.opened || (this.#way?.kind === 'socket' ? stream.openSent : this.#mayOpen(stream));
+    return stream.opened || stream.openSent || this.#way?.kind === 'post';
   }
 
   /** @param {Stream} stream */

@@ -103,11 +103,6 @@ export class Session {
     return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch };
   }
 
-  /** The next stream can only be opened with the HELLO of another poll. */
-  get wantsAttach() {
-    return this.#outbox.wantsAttach;
-  }
-
   // --- what the application does ---
 
   /**
@@ -229,7 +224,6 @@ export class Session {
     const attachment = this.#attachments.get(n);
     if (attachment === undefined) return writer.bytes();
     const streams = [...this.#streams.values()];
-    this.#outbox.listed = Math.min(this.#outbox.listed, this.#nextStream);
     this.#outbox.helloed = Math.max(this.#outbox.helloed, n);
     writer.put({
       type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.#nextStream, initial: this.#window,
@@ -512,8 +506,6 @@ export class Session {
       return;
     }
     attachment.welcomed = true;
-    // Older HELLOs are ignored from now on.
-    this.#outbox.listed = Infinity;
     this.silenceMs = frame.heartbeat_ms * DEAD_HEARTBEATS;
     this.resumeMs = frame.resume_ms;
     const socket = attachment.kind === 'websocket';

@@ -272,7 +272,11 @@ export class Role {
     const after = [];
     for (const stream of [...this.streams.values()]) {
       const entry = listed.get(stream.id);
-      if (entry === undefined) {
+      if (entry === undefined && stream.id >= frame.next_stream) {
+        // Opened by a request that overtook this HELLO.
+        stream.next = stream.base;
+        if (stream.opened) after.push({ type: 'OPENED', stream: stream.id, reached: stream.target });
+      } else if (entry === undefined) {
         this.#finish(stream, CLOSED);
       } else if (entry.base > stream.rn || entry.rn > stream.sent) {
         after.push({ type: 'RESET', stream: stream.id, code: LOST, ack: stream.ack, text: '' });

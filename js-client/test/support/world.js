@@ -118,7 +118,6 @@ export class World {
       }
     }
     if (!this.transports.some(({ alive }) => alive)) this.attach(this.random.pick(this.kinds));
-    else if (session.wantsAttach) this.attach('poll');
     const { kind, n, epoch } = session.uplink;
     if (kind === 'socket') {
       const transport = this.transports.find((one) => one.n === n);
