@@ -82,15 +82,15 @@ export class CuttingProxy {
   #join(near) {
     near.on('error', () => {});
     if (this.#down) {
-      near.resetAndDestroy();
+      breakOff(near);
       return;
     }
     this.connections += 1;
     const far = net.connect({ port: this.#target, host: '127.0.0.1', allowHalfOpen: true });
     const end = () => {
       this.#open.delete(end);
-      near.resetAndDestroy();
-      far.resetAndDestroy();
+      breakOff(near);
+      breakOff(far);
     };
     this.#open.add(end);
     for (const [from, to] of [[near, far], [far, near]]) {
@@ -111,4 +111,14 @@ export class CuttingProxy {
       });
     }
   }
+}
+
+/**
+ * By RST where that is possible: a socket that is sending its FIN cannot be reset, and Node 20 then never lets go of it
+ * and spins when the process ends.
+ * @param {net.Socket} socket
+ */
+function breakOff(socket) {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
