@@ -53,6 +53,8 @@ impl DialError {
             Self::Connect(_, error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Code::Refused,
                 io::ErrorKind::TimedOut => Code::Timeout,
+                // It was accepted and reset before we looked.
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Code::Reset,
                 io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                     Code::Unreachable
                 }
