@@ -39,7 +39,7 @@ struct Arguments {
 enum Command {
     /// Run the gateway.
     ///
-    /// Stops on SIGTERM or SIGINT: accepts nothing new, tells every client, waits for sessions to
+    /// Stops on SIGTERM or SIGINT: takes no new sessions, tells every client, waits for sessions to
     /// end until the grace period (`timeouts.drain`), and exits 0. A second signal exits at once.
     Serve {
         /// The configuration file; config/perigee.toml explains every key.
