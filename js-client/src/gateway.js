@@ -27,7 +27,7 @@
 
 import { Emitter } from './events.js';
 import { Link } from './link.js';
-import { checkKind, configure } from './options.js';
+import { checkKind, checkUsable, configure } from './options.js';
 import { PerigeeError } from './errors.js';
 
 /**
@@ -97,8 +97,10 @@ export class Gateway {
    * @param {'auto' | Kind} transport
    */
   use(transport) {
-    if (transport !== 'auto') checkKind(transport);
-    if (transport === 'websocket' && this.#config.WebSocket === undefined) throw new TypeError('there is no websocket here');
+    if (transport !== 'auto') {
+      checkKind(transport);
+      checkUsable(transport, this.#config);
+    }
     this.#config = { ...this.#config, transport };
     for (const link of this.#links) link.use(transport === 'auto' ? null : transport);
   }

@@ -9,7 +9,7 @@
 import { recall, remember } from './memory.js';
 
 /** @type {readonly Kind[]} */
-export const KINDS = ['websocket', 'stream', 'poll'];
+export const KINDS = ['websocket', 'webtransport', 'stream', 'poll'];
 
 /**
  * The rung with the fewest failures; among equals what worked last, then the preferred one. What worked last is forgiven
@@ -71,6 +71,8 @@ export class Ladder {
   /** @type {Kind | null} the only one to use */
   forced;
   #config;
+  /** @type {readonly Kind[]} */
+  #list;
   /** @type {Partial<Record<Kind, number>>} */
   #failures = {};
   /** @type {Kind | null} */
@@ -83,24 +85,25 @@ export class Ladder {
   /** @param {import('./options.js').Config} config */
   constructor(config) {
     this.#config = config;
+    this.#list = config.transports;
     this.#worked = recall(config);
     this.forced = config.transport === 'auto' ? null : config.transport;
   }
 
   /** @param {readonly Kind[]} [busy] */
   next(busy = []) {
-    return this.forced ?? next(this.#config.transports, this.#failures, this.#worked, busy);
+    return this.forced ?? next(this.#list, this.#failures, this.#worked, busy);
   }
 
   /** A rung that was not tried since the last pause. */
   nextUntried() {
     if (this.forced !== null) return null;
-    return next(this.#config.transports, this.#failures, this.#worked, [...this.#tried]);
+    return next(this.#list, this.#failures, this.#worked, [...this.#tried]);
   }
 
   /** A rung to try while `current` works. @param {Kind} current */
   better(current) {
-    return this.forced === null ? better(this.#config.transports, this.#failures, current) : null;
+    return this.forced === null ? better(this.#list, this.#failures, current) : null;
   }
 
   /** How long to stay on `current` before a better rung is tried. @param {Kind} current */
@@ -121,12 +124,17 @@ export class Ladder {
     this.startOver();
     if (this.forced !== null) return;
     remember(this.#config, kind);
-    if (kind === this.#config.transports[0]) this.#stepUpsInVain = 0;
+    if (kind === this.#list[0]) this.#stepUpsInVain = 0;
   }
 
   /** @param {Kind} kind */
   failed(kind) {
     this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
+  }
+
+  /** There is no such rung here. @param {Kind} kind */
+  leave(kind) {
+    this.#list = this.#list.filter((one) => one !== kind);
   }
 
   steppedUpInVain() {

@@ -31,20 +31,15 @@
  * @typedef {(code: ErrorCode | 'closed') => void} OnOver
  */
 
-import { DETACH_LEAVING, DETACH_ROTATE, DETACH_SUPERSEDED, Session } from './session.js';
+import { DETACH_LEAVING, DETACH_ROTATE, DETACH_SUPERSEDED, Session, isSocket } from './session.js';
 import { errorCode } from './errors.js';
 import { encode } from './frame.js';
 import { Ladder, backoff } from './ladder.js';
-import { askOrigin } from './origin.js';
 import { watchPage } from './page.js';
 import { Timers } from './timers.js';
-import { openPoll } from './transports/poll.js';
-import { openStream } from './transports/stream.js';
-import { openWebSocket } from './transports/websocket.js';
+import { OPEN } from './transports/open.js';
 import { Uplink } from './uplink.js';
 
-/** @type {Readonly<Record<Kind, import('./transports/transport.js').Open>>} */
-const OPEN = { websocket: openWebSocket, stream: openStream, poll: openPoll };
 const MAX_MESSAGE_BYTES = 65_536;
 /** With less room than this a WebSocket is left to drain first, so that messages do not get small. */
 const LEAST_ROOM_BYTES = 8192;
@@ -297,13 +292,18 @@ export class Link {
     this.#discard(attempt);
     this.#reason = { code: end.code ?? 'offline', text: end.text };
     if (this.#endedBy(end)) return;
-    this.#ladder.failed(attempt.kind);
+    if (end.absent) this.#ladder.leave(attempt.kind);
+    else this.#ladder.failed(attempt.kind);
     if (attempt.why === 'step-up') this.#ladder.steppedUpInVain();
-    if (this.#pending.size > 0) return;
+    if (this.#pending.size > 0) {
+      // A competitor that does not exist is replaced at once.
+      if (end.absent) this.#try('race');
+      return;
+    }
     const current = this.#current;
     if (current?.ended && (!current.clean || this.#ladder.forced !== null)) {
       this.#lose(current, end.text);
-    } else if (current && this.#ladder.forced === null && attempt.why !== 'back') {
+    } else if (current && this.#ladder.forced === null && attempt.why !== 'back' && !end.absent) {
       // The gateway may have taken the failed attempt for the newest, and then says nothing on this one any more.
       this.#start(current.kind, 'back', { race: false });
     } else {
@@ -570,7 +570,8 @@ export class Link {
   async #askWhy() {
     if (this.#asking) return;
     this.#asking = true;
-    const answer = await askOrigin(this.#config, this.#origin.signal);
+    // A module that does not come says no more than a gateway that does not answer.
+    const answer = await import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#origin.signal), () => null);
     this.#asking = false;
     if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
   }
@@ -582,7 +583,7 @@ export class Link {
         if (this.#pending.size > 0) return;
         this.#ladder.startOver();
         this.#try('online');
-      } else if (current.kind === 'websocket') {
+      } else if (isSocket(current.kind)) {
         this.session.probe(current.n);
         this.#timers.after('probe', this.#config.timing.probeMs);
       } else if (this.#pending.size === 0) {
@@ -604,7 +605,7 @@ export class Link {
       const current = this.#current;
       if (current === null) return;
       const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
-      if (current.kind === 'websocket') current.transport.send(bytes);
+      if (isSocket(current.kind)) current.transport.send(bytes);
       else this.#uplink.sendLast(bytes);
       this.#lose(current, 'hidden', { trusted: true });
     });
@@ -620,7 +621,7 @@ export class Link {
     const { session } = this;
     const last = session.lastWords();
     if (last !== null) {
-      if (this.#current?.kind === 'websocket' && !this.#current.ended) this.#current.transport.send(last);
+      if (this.#current && isSocket(this.#current.kind) && !this.#current.ended) this.#current.transport.send(last);
       else this.#uplink.sendLast(last);
     }
     this.#unwatch();

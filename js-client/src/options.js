@@ -21,6 +21,7 @@
  * @property {string | undefined} origin
  * @property {typeof globalThis.fetch} fetch
  * @property {typeof globalThis.WebSocket} WebSocket
+ * @property {typeof globalThis.WebTransport} WebTransport
  * @property {Storage | null} storage
  *
  * @typedef {Partial<Choices & Timing>} GatewayOptions
@@ -32,6 +33,7 @@
  * @property {string | undefined} origin
  * @property {typeof globalThis.fetch} fetch
  * @property {typeof globalThis.WebSocket | undefined} WebSocket
+ * @property {typeof globalThis.WebTransport | undefined} WebTransport
  * @property {Storage | null} storage
  * @property {Timing} timing
  */
@@ -52,7 +54,7 @@ const TIMING = {
   windowBytes: 262_144,
   sendBytes: 262_144,
 };
-const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'storage'];
+const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'WebTransport', 'storage'];
 
 /**
  * @param {string | URL | undefined} url
@@ -71,14 +73,13 @@ export function configure(url, options) {
     timing[name] = value;
   }
 
-  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
-  /** @param {Kind} kind */
-  const usable = (kind) => kind !== 'websocket' || WebSocket !== undefined;
+  const { WebSocket = globalThis.WebSocket, WebTransport = globalThis.WebTransport } = options;
+  const platform = { WebSocket, WebTransport };
   const list = options.transports ?? KINDS;
   const { transport = 'auto' } = options;
   for (const kind of transport === 'auto' ? list : [...list, transport]) checkKind(kind);
-  if (transport !== 'auto' && !usable(transport)) throw new TypeError(`there is no ${transport} here`);
-  const transports = list.filter(usable);
+  if (transport !== 'auto') checkUsable(transport, platform);
+  const transports = list.filter((kind) => usable(kind, platform));
   if (transports.length === 0) throw new TypeError('there is no transport here');
 
   return {
@@ -88,7 +89,7 @@ export function configure(url, options) {
     origin: options.origin,
     // Called as a method of something else, a browser's fetch refuses to work.
     fetch: options.fetch ?? ((...request) => globalThis.fetch(...request)),
-    WebSocket,
+    ...platform,
     storage: options.storage === undefined ? defaultStorage() : options.storage,
     timing,
   };
@@ -97,6 +98,18 @@ export function configure(url, options) {
 /** @param {unknown} kind @returns {asserts kind is Kind} */
 export function checkKind(kind) {
   if (!KINDS.some((one) => one === kind)) throw new TypeError(`there is no transport ${String(kind)}`);
+}
+
+/** @typedef {Pick<Config, 'WebSocket' | 'WebTransport'>} Platform */
+
+/** @param {Kind} kind @param {Platform} platform */
+function usable(kind, { WebSocket, WebTransport }) {
+  return (kind !== 'websocket' || WebSocket !== undefined) && (kind !== 'webtransport' || WebTransport !== undefined);
+}
+
+/** @param {Kind} kind @param {Platform} platform */
+export function checkUsable(kind, platform) {
+  if (!usable(kind, platform)) throw new TypeError(`there is no ${kind} here`);
 }
 
 /** @param {string | URL | undefined} url */

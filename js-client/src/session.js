@@ -11,7 +11,7 @@
  * @typedef {import('./frame.js').Frame} Frame
  * @typedef {import('./codes.js').Code} Code
  * @typedef {import('./codes.js').EndCode} EndCode
- * @typedef {'websocket' | 'stream' | 'poll'} Kind
+ * @typedef {'websocket' | 'webtransport' | 'stream' | 'poll'} Kind
  * @typedef {{ type: 'welcome', n: number, first: boolean } | { type: 'late', n: number }
  *   | { type: 'refused', n: number, code: Code, text: string } | { type: 'detach', n: number, why: number }
  *   | { type: 'goaway', afterMs: number, code: Code } | { type: 'dead', n: number }
@@ -47,6 +47,10 @@ const DEAD_HEARTBEATS = 2.2;
  * good order while the ack of our end was lost. Only without that RESET it is lost.
  */
 const MISSING_MS = 5000;
+
+/** Whether frames go up a transport as well as down. @param {Kind} kind */
+export const isSocket = (kind) => kind === 'websocket' || kind === 'webtransport';
+
 export class Session {
   /** @type {string | null} null until the first WELCOME. */
   sid = null;
@@ -210,7 +214,7 @@ export class Session {
     this.#outbox.newest = attachment;
     this.#outbox.confirming = false;
     this.#tombstones.attached(now);
-    if (kind !== 'websocket' && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
+    if (!isSocket(kind) && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
     return attachment.n;
   }
 
@@ -508,7 +512,7 @@ export class Session {
     attachment.welcomed = true;
     this.silenceMs = frame.heartbeat_ms * DEAD_HEARTBEATS;
     this.resumeMs = frame.resume_ms;
-    const socket = attachment.kind === 'websocket';
+    const socket = isSocket(attachment.kind);
     // With POST, transmission went back to base when the uplink was taken, and what is in flight now is not known yet
     // to the gateway that wrote this WELCOME.
     if (socket) this.#outbox.take({ kind: 'socket', n: attachment.n });

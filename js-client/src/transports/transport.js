@@ -10,6 +10,7 @@
  * @property {string} text for people
  * @property {boolean} [broken] the peer sent what is not frames of this protocol
  * @property {boolean} [clean] the end is what this transport is made for: a poll was answered
+ * @property {boolean} [absent] this gateway has no such transport; nothing was tried
  *
  * @typedef {object} Handlers
  * @property {() => Uint8Array} hello makes the first message when it can be sent
