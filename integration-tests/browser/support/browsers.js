@@ -40,11 +40,13 @@ export class Browser {
     this.#profile = profile;
   }
 
-  /** @param {string} name */
-  static async launch(name) {
+  /** @param {string} name @param {{ acceptInsecureCerts?: boolean }} [options] */
+  static async launch(name, { acceptInsecureCerts = false } = {}) {
     const { launch } = KNOWN[name];
     const profile = await mkdtemp(join(tmpdir(), `perigee-${name}-`));
-    const browser = await puppeteer.launch({ ...launch, headless: true, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000 });
+    const browser = await puppeteer.launch({
+      ...launch, headless: true, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
+    });
     return new Browser(name, browser, profile);
   }
 

@@ -2,10 +2,9 @@
 
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closedPort } from './backends.js';
+import { closedPort, connects } from './backends.js';
 import { Process } from './process.js';
 import { until } from './wait.js';
 
@@ -75,15 +74,4 @@ PAM = no
     await this.#process.stop();
     await rm(this.#folder, { recursive: true });
   }
-}
-
-/** @param {number} port @returns {Promise<boolean>} */
-function connects(port) {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
 }

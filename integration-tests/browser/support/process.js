@@ -14,9 +14,9 @@ export class Process {
   /** @type {{ code: number | null, signal: string | null } | null} */
   exit = null;
 
-  /** @param {string} program @param {string[]} args */
-  constructor(program, args) {
-    this.#child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  /** @param {string} program @param {string[]} args @param {Record<string, string>} [env] beyond our own */
+  constructor(program, args, env = {}) {
+    this.#child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => (this.#lines += text));
     }
@@ -46,6 +46,11 @@ export class Process {
       if (found === null && this.exit) throw new Error(`${this.#child.spawnfile} ended: ${this.#lines}`);
       return found;
     });
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  signal(signal) {
+    this.#child.kill(signal);
   }
 
   /** @param {NodeJS.Signals} [signal] */
