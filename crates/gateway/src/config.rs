@@ -16,14 +16,19 @@ mod memory;
 mod problem;
 mod suggest;
 mod summary;
+mod tls_files;
 mod units;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use ipnet::IpNet;
 
-pub use self::problem::{ConfigErrors, Problem};
+pub(crate) use self::tls_files::TlsFilesError;
 use self::{file::File, lower::Surroundings, problem::Problems};
+pub use self::{
+    problem::{ConfigErrors, Problem},
+    tls_files::TlsFiles,
+};
 use crate::policy::Policy;
 
 /// All settings of a gateway.
@@ -54,6 +59,8 @@ pub struct Config {
 pub struct Listener {
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
+    /// TLS with this certificate; without, plain HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 /// `[limits]`. A client is an IPv4 address or an IPv6 /64.
@@ -82,7 +89,7 @@ pub struct Limits {
 pub struct Timeouts {
     /// From accept to the first byte. Default 10 s.
     pub first_byte: Duration,
-    /// From there to the end of a request's head. Default 10 s.
+    /// From there to the end of TLS, and again to the end of a request's head. Default 10 s.
     pub head: Duration,
     /// From there to the end of its body. Default 10 s.
     pub body: Duration,
@@ -164,7 +171,7 @@ impl Config {
         Self::read(&name, &text, Surroundings::of_this_machine())
     }
 
-    /// Checks a text, which is called `name` in messages. As [`Self::load`], but files that it names need not exist.
+    /// Checks a text, which is called `name` in messages. As [`Self::load`], but files that it names need not exist and are not read.
     ///
     /// # Errors
     /// All mistakes of the text.
@@ -174,6 +181,7 @@ impl Config {
             text,
             Surroundings {
                 is_file: |_| true,
+                check_tls: |_| Ok(()),
                 ..Surroundings::of_this_machine()
             },
         )

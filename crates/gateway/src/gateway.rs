@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -14,12 +15,17 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::{
     backend::TlsClients,
     config::{Config, Listener},
-    http, listener,
+    http,
+    listener::{
+        self, Entry,
+        tls::{self, Certificate},
+    },
     ops::stats::Counts,
     session_task::Command,
     shared::Shared,
@@ -50,7 +56,7 @@ pub enum StartError {
         /// What to do about it.
         remedy: &'static str,
     },
-    /// The certificates that backends are verified with cannot be had.
+    /// A listener's certificate, or those that backends are verified with, cannot be had.
     #[error("{0}")]
     Tls(String),
     /// The system gives no thread or no event queue.
@@ -68,10 +74,14 @@ impl Gateway {
     pub fn start(config: Config, pages: Router) -> Result<Self, StartError> {
         let tls =
             TlsClients::load(&config.policy).map_err(|error| StartError::Tls(error.to_string()))?;
-        let mut sockets: Vec<Vec<std::net::TcpListener>> =
+        let mut sockets: Vec<Vec<(std::net::TcpListener, Entry)>> =
             (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
-        for &Listener { address } in &config.listeners {
+        let mut certificates = Vec::new();
+        for listener in &config.listeners {
+            let (entry, certificate) = entry(listener)?;
+            certificates.extend(certificate);
+            let address = listener.address;
             let failed = |error| bind_error(address, error);
             let group = listener::bind(address, config.workers).map_err(failed)?;
             let bound = group
@@ -79,7 +89,7 @@ impl Gateway {
                 .map_or(Ok(address), std::net::TcpListener::local_addr);
             addresses.push(bound.map_err(failed)?);
             for (sockets, socket) in sockets.iter_mut().zip(group) {
-                sockets.push(socket);
+                sockets.push((socket, entry.clone()));
             }
         }
         let shared = Shared::new(config, tls);
@@ -87,7 +97,11 @@ impl Gateway {
         let workers = sockets
             .into_iter()
             .enumerate()
-            .map(|(index, sockets)| start_worker(index, sockets, shared.clone(), router.clone()))
+            .map(|(index, sockets)| {
+                // One worker follows all certificates.
+                let certificates = std::mem::take(&mut certificates);
+                start_worker(index, sockets, certificates, shared.clone(), router.clone())
+            })
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
         Ok(Self {
@@ -178,10 +192,23 @@ impl Drop for Gateway {
     }
 }
 
+/// What a listener needs beside its socket, and the certificate to follow.
+fn entry(listener: &Listener) -> Result<(Entry, Option<Arc<Certificate>>), StartError> {
+    let Some(files) = &listener.tls else {
+        return Ok((Entry { tls: None }, None));
+    };
+    let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
+    let certificate = Certificate::load(files.clone()).map_err(|error| failed(&error))?;
+    let config = tls::server_config(Arc::clone(&certificate)).map_err(|error| failed(&error))?;
+    let tls = Some(TlsAcceptor::from(Arc::new(config)));
+    Ok((Entry { tls }, Some(certificate)))
+}
+
 /// One thread with a runtime of its own: what it accepts stays on it.
 fn start_worker(
     index: usize,
-    sockets: Vec<std::net::TcpListener>,
+    sockets: Vec<(std::net::TcpListener, Entry)>,
+    certificates: Vec<Arc<Certificate>>,
     shared: Shared,
     router: Router,
 ) -> io::Result<JoinHandle<()>> {
@@ -193,7 +220,7 @@ fn start_worker(
         let _entered = runtime.enter();
         sockets
             .into_iter()
-            .map(tokio::net::TcpListener::from_std)
+            .map(|(socket, entry)| Ok((tokio::net::TcpListener::from_std(socket)?, entry)))
             .collect::<io::Result<Vec<_>>>()?
     };
     thread::Builder::new()
@@ -201,10 +228,16 @@ fn start_worker(
         .spawn(move || {
             runtime.block_on(async {
                 let mut accepting = JoinSet::new();
-                for listener in listeners {
-                    accepting.spawn(listener::accept(shared.clone(), listener, router.clone()));
+                for (socket, entry) in listeners {
+                    let (shared, router) = (shared.clone(), router.clone());
+                    accepting.spawn(listener::accept(shared, socket, entry, router));
+                }
+                let mut following = JoinSet::new();
+                for certificate in certificates {
+                    following.spawn(certificate.follow());
                 }
                 accepting.join_all().await;
+                following.shutdown().await;
                 // Goodbyes of this worker go on until the gateway has stopped.
                 shared.stopping.cancelled().await;
             });

@@ -5,6 +5,7 @@
 //! its session and its backends live on the thread that accepted it.
 
 mod io;
+pub(crate) mod tls;
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -23,11 +24,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-use self::io::Requests;
 pub(crate) use self::io::{ClientSocket, Io};
+use self::io::{Requests, Wire};
 use crate::{
     http::Peer,
     ops::{per_client::Share, stats::Counted},
@@ -46,6 +48,12 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes hyper may hold per connection and direction.
 const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a listener does with its connections before they speak HTTP.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) tls: Option<TlsAcceptor>,
+}
 
 /// Binds `count` sockets that share an address, one for each worker.
 ///
@@ -84,14 +92,14 @@ fn socket(address: SocketAddr) -> Result<Socket> {
 }
 
 /// Accepts until the gateway ends: while it drains, clients of live sessions may still come back.
-pub(crate) async fn accept(shared: Shared, listener: TcpListener, router: Router) {
+pub(crate) async fn accept(shared: Shared, listener: TcpListener, entry: Entry, router: Router) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shared.ending.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => start(&shared, stream, peer, &router),
+            Ok((stream, peer)) => start(&shared, stream, peer, &entry, &router),
             // The peer gave up before we came to it.
             Err(error) if is_of_one_connection(&error) => debug!(%error, "accept failed"),
             Err(error) => {
@@ -113,7 +121,7 @@ fn is_of_one_connection(error: &Error) -> bool {
 }
 
 /// Starts a connection unless there are too many; then it is closed unread.
-fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) {
+fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, router: &Router) {
     let limits = &shared.config.limits;
     let Some(counted) = shared
         .stats
@@ -138,18 +146,20 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, router: &Router) 
         debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
         return;
     };
-    let socket = ClientSocket::new(
-        stream,
-        Accepted {
-            _counted: counted,
-            _share: share,
-        },
-    );
-    let (shared, router) = (shared.clone(), router.clone());
-    shared
-        .tasks
-        .clone()
-        .spawn(async move { serve(&shared, socket, peer, router).await });
+    let accepted = Accepted {
+        _counted: counted,
+        _share: share,
+    };
+    let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
+    shared.tasks.clone().spawn(async move {
+        match enter(&shared, stream, &entry).await {
+            Ok(wire) => {
+                let socket = ClientSocket::new(wire, accepted);
+                serve(&shared, socket, peer, router).await;
+            }
+            Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
+        }
+    });
 }
 
 /// What a connection counts against, for as long as its socket lives.
@@ -159,16 +169,21 @@ pub(crate) struct Accepted {
     _share: Share,
 }
 
-async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: Router) {
+/// What comes before HTTP: the first byte, and TLS where it is spoken.
+async fn enter(shared: &Shared, stream: TcpStream, entry: &Entry) -> Result<Wire> {
     let timeouts = &shared.config.timeouts;
     // Frames are written whole; waiting for more would only delay them.
-    _ = socket.stream().set_nodelay(true);
-    if !matches!(
-        timeout(timeouts.first_byte, socket.stream().readable()).await,
-        Ok(Ok(()))
-    ) {
-        return;
-    }
+    _ = stream.set_nodelay(true);
+    timeout(timeouts.first_byte, stream.readable()).await??;
+    let Some(tls) = &entry.tls else {
+        return Ok(Wire::Plain(stream));
+    };
+    let stream = timeout(timeouts.head, tls.accept(stream)).await??;
+    Ok(Wire::Tls(Box::new(stream)))
+}
+
+async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: Router) {
+    let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
     let io = Io::new(socket, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {

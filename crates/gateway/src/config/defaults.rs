@@ -67,7 +67,7 @@ pub(super) const REPLAY_UP: Setting<u64> = setting(64 * KIB, 16 * KIB, 256 * KIB
 
 /// Until the first byte of a new connection: browsers open spare ones, but not for long.
 pub(super) const FIRST_BYTE: Setting<Duration> = setting(s(10), s(1), s(300));
-/// From the first byte to the end of a request's head.
+/// From the first byte to the end of the TLS handshake, and from there to the end of a request's head.
 pub(super) const HEAD: Setting<Duration> = setting(s(10), s(1), s(300));
 /// For a request's body of at most 128 KiB.
 pub(super) const BODY: Setting<Duration> = setting(s(10), s(1), s(300));

@@ -29,6 +29,8 @@ shape! {
     /// `[[listener]]`.
     ListenerFile {
         address: At<String>,
+        tls_certificate: At<String>,
+        tls_key: At<String>,
     }
 }
 

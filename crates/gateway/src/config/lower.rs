@@ -4,11 +4,11 @@
 //! the result counts only if nothing was reported.
 
 mod backends;
+mod listeners;
 mod rules;
 mod settings;
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     thread,
 };
@@ -16,9 +16,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Config, Listener, Log, LogFormat, defaults,
+    Config, Log, LogFormat, TlsFiles, TlsFilesError, defaults,
     document::List,
-    file::{File, ListenerFile, LogFile},
+    file::{File, LogFile},
     memory,
     problem::{At, Problems},
     suggest::nearest,
@@ -31,6 +31,7 @@ pub(super) struct Surroundings {
     pub(super) cores: usize,
     pub(super) memory_bytes: u64,
     pub(super) is_file: fn(&Path) -> bool,
+    pub(super) check_tls: fn(&TlsFiles) -> Result<(), TlsFilesError>,
 }
 
 impl Surroundings {
@@ -39,6 +40,7 @@ impl Surroundings {
             cores: thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: memory::total_bytes(),
             is_file: Path::is_file,
+            check_tls: |files| files.load().map(drop),
         }
     }
 }
@@ -66,8 +68,10 @@ pub(super) fn lower(
             workers
         },
         trusted_proxies: ranges(file.trusted_proxies.as_ref(), parse_range, problems),
-        listeners: listeners(
+        listeners: listeners::listeners(
             file.listener.as_ref().map_or(&[], |tables| &tables.0),
+            folder,
+            surroundings.check_tls,
             problems,
         ),
         policy: Policy {
@@ -95,50 +99,6 @@ fn node(node: Option<&At<String>>, problems: &mut Problems) -> String {
         );
     }
     node.value.clone()
-}
-
-fn listeners(tables: &[At<ListenerFile>], problems: &mut Problems) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for table in tables {
-        let Some(address) = &table.value.address else {
-            problems.missing(
-                &table.place.missing("address"),
-                "is missing",
-                "write address = \"127.0.0.1:8000\"",
-            );
-            continue;
-        };
-        match parse_listener(&address.value) {
-            Ok(listener) if listener.address.port() != 0 && listeners.contains(&listener) => {
-                problems.malformed(
-                    address,
-                    &Malformed::new("is listed twice", "keep one of the two"),
-                );
-            }
-            Ok(listener) => listeners.push(listener),
-            Err(why) => problems.malformed(address, &why),
-        }
-    }
-    if listeners.is_empty() {
-        listeners.push(Listener {
-            address: defaults::LISTENER,
-        });
-    }
-    listeners
-}
-
-fn parse_listener(text: &str) -> Result<Listener, Malformed> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) => Ok(Listener { address }),
-        Err(_) if text.starts_with([':', '*']) => Err(Malformed::new(
-            "has no address in front of the port",
-            "write 0.0.0.0 or [::] for every interface, 127.0.0.1 for this machine only",
-        )),
-        Err(_) => Err(Malformed::new(
-            "is not an address and port",
-            "write ip:port, such as 127.0.0.1:8000 or [::]:8000",
-        )),
-    }
 }
 
 fn log(log: Option<&LogFile>, problems: &mut Problems) -> Log {

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use ipnet::IpNet;
 
 use super::{
-    Config,
+    Config, Listener,
     units::{ShowDuration, ShowSize},
 };
 use crate::policy::{AllowRule, Backend, BackendAddress, DenyRule, every_client};
@@ -20,7 +20,7 @@ impl Config {
             let _ = writeln!(out, "{head:<10}{rest}");
         };
         for listener in &self.listeners {
-            line("listen", listener.address.to_string());
+            line("listen", describe_listener(listener));
         }
         for backend in policy.backends.values() {
             line("backend", describe_backend(backend));
@@ -47,6 +47,14 @@ impl Config {
         }
         out
     }
+}
+
+fn describe_listener(listener: &Listener) -> String {
+    let tls = match &listener.tls {
+        Some(files) => format!(" with TLS from {}", files.certificate.display()),
+        None => String::new(),
+    };
+    format!("{}{tls}", listener.address)
 }
 
 fn describe_backend(backend: &Backend) -> String {

@@ -72,7 +72,13 @@ fn the_reference_writes_the_defaults() {
     assert_eq!(written.node, default.node);
     assert_eq!(written.workers, default.workers);
     assert_eq!(written.trusted_proxies, default.trusted_proxies);
-    assert_eq!(written.listeners, default.listeners);
+    let mut listeners = written.listeners.clone();
+    let tls = TlsFiles {
+        certificate: "cert.pem".into(),
+        key: "key.pem".into(),
+    };
+    assert_eq!(listeners[0].tls.take(), Some(tls));
+    assert_eq!(listeners, default.listeners);
     assert_eq!(written.limits, default.limits);
     assert_eq!(written.timeouts, default.timeouts);
     assert_eq!(written.log, default.log);
@@ -179,7 +185,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 55, "{seen} keys");
+    assert!(seen >= 57, "{seen} keys");
 }
 
 #[test]

@@ -24,6 +24,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use tokio_rustls::server::TlsStream;
+
 use super::Accepted;
 use crate::config::Timeouts;
 
@@ -75,10 +77,18 @@ impl Drop for InService {
     }
 }
 
+/// The bytes of a connection, before or after TLS.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Plain(TcpStream),
+    /// The state of TLS is large, and most connections of a gateway behind a proxy have none.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// An accepted connection, counted until it is closed, whatever protocol it carries by then.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
-    stream: TcpStream,
+    wire: Wire,
     _accepted: Accepted,
 }
 
@@ -97,15 +107,11 @@ pub(crate) struct Io {
 }
 
 impl ClientSocket {
-    pub(super) fn new(stream: TcpStream, accepted: Accepted) -> Self {
+    pub(super) fn new(wire: Wire, accepted: Accepted) -> Self {
         Self {
-            stream,
+            wire,
             _accepted: accepted,
         }
-    }
-
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
     }
 }
 
@@ -215,7 +221,10 @@ impl AsyncRead for ClientSocket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 
@@ -225,7 +234,10 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_write_vectored(
@@ -233,18 +245,30 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         runs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, runs)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, runs),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, runs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
