@@ -25,6 +25,18 @@
  * @property {boolean} welcomed
  * @property {boolean} dead
  * @property {number} heardAt
+ *
+ * @typedef {object} SessionState
+ * @property {string | null} sid
+ * @property {Uint8Array<ArrayBuffer>} token
+ * @property {number} resumeMs
+ * @property {number} silenceMs
+ * @property {number} window
+ * @property {number} capacity
+ * @property {number} initial
+ * @property {number} n the last number of an attachment
+ * @property {number} nextStream
+ * @property {Stream[]} streams those that are not over, in the order of their ids
  */
 
 import { codeName, codeNumber } from './codes.js';
@@ -84,10 +96,22 @@ export class Session {
   /** @type {Set<Stream>} */
   #changed = new Set();
 
-  /** @param {{ windowBytes: number, sendBytes: number }} options credit given on each stream; unacked bytes held for each */
-  constructor({ windowBytes, sendBytes }) {
-    this.#window = windowBytes;
-    this.#capacity = sendBytes;
+  /**
+   * @param {{ windowBytes: number, sendBytes: number }} options credit given on each stream; unacked bytes held for each
+   * @param {SessionState} [state] of a session to go on with; then the options are those of that one
+   */
+  constructor({ windowBytes, sendBytes }, state) {
+    this.#window = state?.window ?? windowBytes;
+    this.#capacity = state?.capacity ?? sendBytes;
+    if (state === undefined) return;
+    this.sid = state.sid;
+    this.token = state.token;
+    this.resumeMs = state.resumeMs;
+    this.silenceMs = state.silenceMs;
+    this.#initial = state.initial;
+    this.#n = state.n;
+    this.#nextStream = state.nextStream;
+    for (const stream of state.streams) this.#streams.set(stream.id, stream);
   }
 
   // --- what there is ---
@@ -99,6 +123,15 @@ export class Session {
   /** Streams that are not over. */
   get size() {
     return this.#streams.size;
+  }
+
+  /** What another Session needs to go on where this one is now. @returns {SessionState} */
+  get state() {
+    return {
+      sid: this.sid, token: this.token, resumeMs: this.resumeMs, silenceMs: this.silenceMs,
+      window: this.#window, capacity: this.#capacity, initial: this.#initial,
+      n: this.#n, nextStream: this.#nextStream, streams: [...this.#streams.values()],
+    };
   }
 
   /** Which way frames go up now. `epoch` changes whenever that does. */

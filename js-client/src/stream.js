@@ -169,6 +169,11 @@ export class SendLog {
     this.finished = true;
   }
 
+  /** A copy of what is held. */
+  unacked() {
+    return this.#held.copy(0, this.#held.length);
+  }
+
   /**
    * The next bytes to transmit.
    * @param {number} maxBytes

@@ -8,17 +8,19 @@ import { World } from './support/world.js';
 const SEEDS = Number(process.env.PERIGEE_SEEDS ?? 150);
 const FIRST_SEED = Number(process.env.PERIGEE_SEED ?? 1);
 
-/** @type {{ name: string, evil: number, kinds: Kind[] }[]} */
+/** @type {{ name: string, evil: number, kinds: Kind[], reloads?: boolean }[]} */
 const NETWORKS = [
   { name: 'a good network, every transport', evil: 0, kinds: ['websocket', 'stream', 'poll'] },
   { name: 'hostile, websocket', evil: 0.3, kinds: ['websocket'] },
   { name: 'hostile, stream', evil: 0.3, kinds: ['stream'] },
   { name: 'hostile, poll', evil: 0.3, kinds: ['poll'] },
   { name: 'hostile, every transport', evil: 0.3, kinds: ['websocket', 'stream', 'poll'] },
+  { name: 'a page that is loaded again and again', evil: 0, kinds: ['websocket', 'stream', 'poll'], reloads: true },
+  { name: 'hostile, and a page that is loaded again and again', evil: 0.3, kinds: ['websocket', 'stream', 'poll'], reloads: true },
 ];
 
 /** One life of a session: streams that carry known bytes both ways, some of them given up. @param {number} seed @param {typeof NETWORKS[0]} network */
-function live(seed, { evil, kinds }) {
+function live(seed, { evil, kinds, reloads = false }) {
   const windowBytes = 3000;
   const sendBytes = 5000;
   /** @type {Map<number, { up: number, down: number, abort: boolean, discard: boolean }>} */
@@ -45,9 +47,9 @@ function live(seed, { evil, kinds }) {
     },
     onData: () => {},
   });
-  const { session, random } = world;
+  const { random } = world;
   const streams = Array.from({ length: random.int(1, 4) }, () => {
-    const stream = session.open('echo');
+    const stream = world.session.open('echo');
     plans.set(stream.id, {
       up: random.int(0, 20_000), down: random.int(0, 20_000), abort: random.chance(0.15), discard: random.chance(0.1),
     });
@@ -55,9 +57,10 @@ function live(seed, { evil, kinds }) {
   });
   let abortAt = random.int(0, 20_000);
   for (const app of streams) {
-    const { stream } = app;
-    const plan = /** @type {NonNullable<ReturnType<typeof plans.get>>} */ (plans.get(stream.id));
+    const plan = /** @type {NonNullable<ReturnType<typeof plans.get>>} */ (plans.get(app.stream.id));
     const turn = () => {
+      const { session } = world;
+      const { stream } = app;
       if (plan.abort && world.now > abortAt) {
         session.reset(stream, 'aborted', 'gave up');
         return;
@@ -100,11 +103,20 @@ function live(seed, { evil, kinds }) {
     world.after(random.int(50, 4000), disturb);
   };
   world.after(random.int(50, 4000), disturb);
+  const reload = () => {
+    if (world.now > 25_000) return;
+    if (random.chance(0.7) && world.reload()) {
+      const { streams: there } = world.session.state;
+      for (const app of streams) app.stream = there.find(({ id }) => id === app.stream.id) ?? app.stream;
+    }
+    world.after(random.int(20, 3000), reload);
+  };
+  if (reloads) world.after(random.int(20, 3000), reload);
   world.after(25_000, () => {
     world.evil = 0;
   });
   world.pump();
-  world.run(() => world.now > 26_000 && session.size === 0 && world.role?.streams.size === 0, 900_000);
+  world.run(() => world.now > 26_000 && world.session.size === 0 && world.role?.streams.size === 0, 900_000);
 
   for (const { stream, read, written } of streams) {
     const plan = /** @type {NonNullable<ReturnType<typeof plans.get>>} */ (plans.get(stream.id));
@@ -117,7 +129,7 @@ function live(seed, { evil, kinds }) {
     assert.equal(stream.over?.acked, plan.up);
     // What is still in the log can be read, and nothing is missing.
     let rest = read;
-    for (let bytes = session.read(stream, world.now); bytes; bytes = session.read(stream, world.now)) rest = Buffer.concat([rest, bytes]);
+    for (let bytes = world.session.read(stream, world.now); bytes; bytes = world.session.read(stream, world.now)) rest = Buffer.concat([rest, bytes]);
     if (!plan.discard) assert.deepEqual(rest, Buffer.from(pattern(-stream.id, 0, plan.down)), 'not everything was read');
   }
   return world;
@@ -125,12 +137,12 @@ function live(seed, { evil, kinds }) {
 
 for (const network of NETWORKS) {
   test(`${network.name}: all bytes arrive once and in order`, () => {
-    const sum = { attaches: 0, cuts: 0, posts: 0, lostReplies: 0, doublePosts: 0, resent: 0, gaps: 0, repeated: 0 };
+    const sum = { attaches: 0, cuts: 0, posts: 0, lostReplies: 0, doublePosts: 0, reloads: 0, resent: 0, gaps: 0, repeated: 0 };
     for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed += 1) {
       try {
         const world = live(seed, network);
-        for (const key of /** @type {const} */ (['attaches', 'cuts', 'posts', 'lostReplies', 'doublePosts'])) sum[key] += world.log[key];
-        sum.resent += world.session.stats.resent;
+        for (const key of /** @type {const} */ (['attaches', 'cuts', 'posts', 'lostReplies', 'doublePosts', 'reloads'])) sum[key] += world.log[key];
+        sum.resent += world.log.resent + world.session.stats.resent;
         sum.repeated += world.role?.repeated ?? 0;
       } catch (error) {
         throw new Error(`PERIGEE_SEED=${seed} on "${network.name}"`, { cause: error });
@@ -141,6 +153,7 @@ for (const network of NETWORKS) {
       assert.ok(sum.cuts > SEEDS && sum.resent > 0 && sum.repeated > 0, JSON.stringify(sum));
       if (!network.kinds.includes('websocket')) assert.ok(sum.lostReplies > 0 && sum.doublePosts > 0, JSON.stringify(sum));
     }
+    if (network.reloads) assert.ok(sum.reloads > 2 * SEEDS, JSON.stringify(sum));
     if (process.env.PERIGEE_VERBOSE) process.stdout.write(`# ${network.name}: ${JSON.stringify(sum)}\n`);
   });
 }

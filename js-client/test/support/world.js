@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { Decoder, decode } from '../../src/frame.js';
 import { Session } from '../../src/session.js';
+import { pack, unpack } from '../../src/snapshot.js';
 import { encode } from './encode.js';
 import { Random } from './random.js';
 import { Role } from './role.js';
@@ -43,7 +44,7 @@ export class World {
   kind = 'websocket';
   /** @type {readonly Kind[]} */
   kinds;
-  log = { attaches: 0, cuts: 0, posts: 0, lostReplies: 0, doublePosts: 0 };
+  log = { attaches: 0, cuts: 0, posts: 0, lostReplies: 0, doublePosts: 0, reloads: 0, resent: 0 };
 
   /** @type {{ at: number, run: () => void }[]} */
   #agenda = [];
@@ -147,6 +148,22 @@ export class World {
     if (kind === 'poll') this.after(60_000, () => transport.alive && this.cut(transport));
     else this.after(20_000, () => transport.alive && transport.downAt === 0 && this.cut(transport));
     this.#up(transport, bytes);
+  }
+
+  /**
+   * The page of the client goes and another one goes on with its session: all that is left of the first is text.
+   * @returns {boolean} whether there was a session to go on with
+   */
+  reload() {
+    if (!this.session.confirmed) return false;
+    this.log.reloads += 1;
+    this.log.resent += this.session.stats.resent;
+    const text = JSON.stringify(pack(this.session.state));
+    for (const transport of this.transports) if (transport.alive) this.#end(transport);
+    this.session = new Session(this.options, unpack(JSON.parse(text)));
+    this.#post = false;
+    this.#postAfter = 0;
+    return true;
   }
 
   /** The network breaks it: what is on its way may arrive or not. @param {Transport} transport */
@@ -265,6 +282,7 @@ export class World {
 
   /** @param {Uint8Array} bytes @param {number} epoch */
   #sendPost(bytes, epoch) {
+    const { session } = this;
     const role = /** @type {Role} */ (this.role);
     this.#post = true;
     this.log.posts += 1;
@@ -285,6 +303,8 @@ export class World {
     this.after(this.#delay(), () => {
       const reply = lost ? null : process();
       this.after(this.#delay(), () => {
+        // Its page may be gone.
+        if (this.session !== session) return;
         this.#post = false;
         if (reply !== null && !replyLost) {
           const again = this.session.upDone(decode(encode(reply)), epoch, this.now);
