@@ -13,15 +13,17 @@ mod tls;
 use std::{io, net::SocketAddr, time::Duration};
 
 use perigee_session::Code;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::{TcpSocket, TcpStream, UnixStream, lookup_host},
+    net::UnixStream,
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 pub(crate) use self::{connection::Connection, tls::TlsClients};
-use crate::policy::{BackendAddress, ForbiddenAddress, Host, HostPort, Permit};
+use crate::{
+    net::{self, TcpStream},
+    policy::{BackendAddress, ForbiddenAddress, Host, HostPort, Permit},
+};
 
 /// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -119,8 +121,7 @@ async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError
         .map_err(late)??;
     // Neither can fail on a connected socket in a way that matters to the bytes.
     _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(backend.tcp_keepalive);
-    _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    _ = net::keep_alive(&stream, backend.tcp_keepalive);
     let Some(settings) = &backend.tls else {
         return Ok(Connection::Tcp(stream));
     };
@@ -147,12 +148,9 @@ async fn connect(permit: &Permit, address: &HostPort) -> Result<TcpStream, DialE
 async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
     match &address.host {
         Host::Address(ip) => Ok(vec![SocketAddr::new(*ip, address.port)]),
-        Host::Name(name) => {
-            let answers = lookup_host((name.as_str(), address.port))
-                .await
-                .map_err(|error| DialError::Resolve(name.as_str().to_owned(), error))?;
-            Ok(answers.collect())
-        }
+        Host::Name(name) => net::resolve(name.as_str(), address.port)
+            .await
+            .map_err(|error| DialError::Resolve(name.as_str().to_owned(), error)),
     }
 }
 
@@ -182,13 +180,14 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, (Option<SocketAdd
     loop {
         match waiting.next() {
             Some(address) => {
-                attempts.spawn(async move { (address, attempt(address).await) });
+                attempts.spawn(async move { (address, net::connect(address).await) });
             }
             None if attempts.is_empty() => return Err(last_error),
             None => {}
         }
         let more = waiting.len() > 0;
         tokio::select! {
+            biased;
             Some(Ok((address, result))) = attempts.join_next() => match result {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last_error = (Some(address), error),
@@ -196,16 +195,6 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, (Option<SocketAdd
             () = sleep(ATTEMPT_DELAY), if more => {}
         }
     }
-}
-
-async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv6() {
-        TcpSocket::new_v6()?
-    } else {
-        TcpSocket::new_v4()?
-    };
-    #[expect(clippy::disallowed_methods, reason = "this is the module that dials")]
-    socket.connect(address).await
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::{
         self, Entry,
         tls::{self, Certificate},
     },
+    net,
     ops::stats::Counts,
     session_task::Command,
     shared::Shared,
@@ -104,11 +105,19 @@ impl Gateway {
             })
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
-        Ok(Self {
+        Ok(Self::of(shared, addresses, workers))
+    }
+
+    pub(crate) fn of(
+        shared: Shared,
+        addresses: Vec<SocketAddr>,
+        workers: Vec<JoinHandle<()>>,
+    ) -> Self {
+        Self {
             shared,
             addresses,
             workers,
-        })
+        }
     }
 
     /// The addresses in use, in the order of the configuration, with real ports.
@@ -158,15 +167,7 @@ impl Gateway {
             warn!(tasks, "some clients did not take their last frames in time");
         }
         self.shared.stopping.cancel();
-        let workers = std::mem::take(&mut self.workers);
-        // The threads end by themselves now; joining them may block for the time of a task's poll.
-        let joined = tokio::task::spawn_blocking(move || {
-            workers.into_iter().all(|worker| worker.join().is_ok())
-        })
-        .await;
-        if !joined.unwrap_or(false) {
-            warn!("a worker ended with a panic");
-        }
+        join(std::mem::take(&mut self.workers)).await;
         info!("stopped");
     }
 
@@ -204,6 +205,21 @@ fn entry(listener: &Listener) -> Result<(Entry, Option<Arc<Certificate>>), Start
     Ok((Entry { tls }, Some(certificate)))
 }
 
+/// Waits for the threads, which end by themselves by now. A simulated gateway has none.
+async fn join(workers: Vec<JoinHandle<()>>) {
+    if workers.is_empty() {
+        return;
+    }
+    // Joining may block for the time of a task's poll.
+    let joined = tokio::task::spawn_blocking(move || {
+        workers.into_iter().all(|worker| worker.join().is_ok())
+    })
+    .await;
+    if !joined.unwrap_or(false) {
+        warn!("a worker ended with a panic");
+    }
+}
+
 /// One thread with a runtime of its own: what it accepts stays on it.
 fn start_worker(
     index: usize,
@@ -220,7 +236,7 @@ fn start_worker(
         let _entered = runtime.enter();
         sockets
             .into_iter()
-            .map(|(socket, entry)| Ok((tokio::net::TcpListener::from_std(socket)?, entry)))
+            .map(|(socket, entry)| Ok((net::listener(socket)?, entry)))
             .collect::<io::Result<Vec<_>>>()?
     };
     thread::Builder::new()

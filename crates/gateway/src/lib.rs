@@ -11,12 +11,16 @@ mod dialect;
 mod gateway;
 mod http;
 mod listener;
+mod net;
 mod ops;
 pub mod policy;
 mod registry;
 mod service;
 mod session_task;
 mod shared;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod transport;
 mod websocket;
 

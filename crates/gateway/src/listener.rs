@@ -20,10 +20,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, warn};
@@ -32,6 +29,7 @@ pub(crate) use self::io::{ClientSocket, Io};
 use self::io::{Requests, Wire};
 use crate::{
     http::Peer,
+    net::{self, TcpListener, TcpStream},
     ops::{per_client::Share, stats::Counted},
     shared::Shared,
 };
@@ -95,8 +93,9 @@ fn socket(address: SocketAddr) -> Result<Socket> {
 pub(crate) async fn accept(shared: Shared, listener: TcpListener, entry: Entry, router: Router) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             () = shared.ending.cancelled() => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => start(&shared, stream, peer, &entry, &router),
@@ -170,11 +169,11 @@ pub(crate) struct Accepted {
 }
 
 /// What comes before HTTP: the first byte, and TLS where it is spoken.
-async fn enter(shared: &Shared, stream: TcpStream, entry: &Entry) -> Result<Wire> {
+async fn enter(shared: &Shared, mut stream: TcpStream, entry: &Entry) -> Result<Wire> {
     let timeouts = &shared.config.timeouts;
     // Frames are written whole; waiting for more would only delay them.
     _ = stream.set_nodelay(true);
-    timeout(timeouts.first_byte, stream.readable()).await??;
+    timeout(timeouts.first_byte, net::readable(&mut stream)).await??;
     let Some(tls) = &entry.tls else {
         return Ok(Wire::Plain(stream));
     };
@@ -211,10 +210,12 @@ async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: 
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     tokio::pin!(connection);
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = shared.ending.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
+        biased;
         _ = connection.as_mut() => {}
         () = shared.stopping.cancelled() => {}
     }

@@ -2,6 +2,9 @@
 
 mod cli;
 
+#[cfg(feature = "simulation")]
+compile_error!("the feature `simulation` is for tests; it takes the network away");
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

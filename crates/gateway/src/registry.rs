@@ -5,7 +5,7 @@
 //! - an unknown id, a wrong token and another origin are told apart by nobody.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
-use crate::{policy::Origin, session_task::Command};
+use crate::{net, policy::Origin, session_task::Command};
 
 /// What stands for the id in the path of a request for a new session.
 pub(crate) const NEW: &str = "new";
@@ -27,7 +27,7 @@ pub(crate) const NEW: &str = "new";
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// Held for a look-up, an insertion or a removal; never across an await.
-    sessions: Mutex<HashMap<String, Entry>>,
+    sessions: Mutex<BTreeMap<String, Entry>>,
 }
 
 #[derive(Debug)]
@@ -66,9 +66,9 @@ impl Identity {
     /// Fresh names from the system's random source.
     pub(crate) fn random(node: &str) -> Result<Self, getrandom::Error> {
         let mut id = [0; 16];
-        getrandom::fill(&mut id)?;
+        net::random(&mut id)?;
         let mut token = [0; TOKEN_LEN];
-        getrandom::fill(&mut token)?;
+        net::random(&mut token)?;
         Ok(Self {
             sid: format!("{node}-{}", URL_SAFE_NO_PAD.encode(id)),
             token,
@@ -132,7 +132,7 @@ impl Registry {
             .map(|(_, commands)| commands.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

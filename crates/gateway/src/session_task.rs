@@ -31,6 +31,7 @@ use self::{
     streams::Streams,
 };
 use crate::{
+    net::now,
     ops::access_log::{self, Client},
     policy::quote,
     registry::{DetachedSince, Identity},
@@ -487,9 +488,4 @@ fn session_config(shared: &Shared, identity: &Identity) -> Config {
         confirm: timeouts.hello,
         tombstone: timeouts.tombstone,
     }
-}
-
-/// Tokio's clock, so that a test that pauses time reaches the session too.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -12,6 +12,7 @@ use crate::{
     backend::TlsClients,
     config::Config,
     http::{Asker, Refusal},
+    net::now,
     ops::{
         access_log,
         per_client::PerClient,
@@ -69,7 +70,7 @@ impl Shared {
             draining: CancellationToken::new(),
             ending: CancellationToken::new(),
             stopping: CancellationToken::new(),
-            started: Instant::now(),
+            started: now(),
         }))
     }
 

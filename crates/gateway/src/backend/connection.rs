@@ -4,15 +4,15 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
 };
 use tokio_rustls::client::TlsStream;
+
+use crate::net::{self, TcpStream};
 
 /// A byte stream to a backend that can be closed in each direction or reset.
 #[derive(Debug)]
@@ -63,11 +63,10 @@ impl Connection {
 
     /// Ends the connection at once: the backend sees RST, so that it cannot take a cut for an end.
     pub(crate) fn reset(self) {
-        let linger = Some(Duration::ZERO);
         // On failure the connection ends with FIN, which is the best that is left.
         _ = match &self {
-            Self::Tcp(stream) => SockRef::from(stream).set_linger(linger),
-            Self::Tls(stream) => SockRef::from(stream.get_ref().0).set_linger(linger),
+            Self::Tcp(stream) => net::reset_when_dropped(stream),
+            Self::Tls(stream) => net::reset_when_dropped(stream.get_ref().0),
             Self::Unix(_) => Ok(()),
         };
     }

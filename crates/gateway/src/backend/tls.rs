@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -17,7 +16,10 @@ use tokio_rustls::{
     },
 };
 
-use crate::policy::{BackendTls, Host, Policy};
+use crate::{
+    net::TcpStream,
+    policy::{BackendTls, Host, Policy},
+};
 
 /// One TLS configuration for each set of roots in use, read once at start.
 #[derive(Debug, Default)]

@@ -26,6 +26,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::{
     backend::{self, Connection, Unreached},
     http::{Asker, Refusal},
+    net::now,
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit},
     shared::Shared,
@@ -68,7 +69,7 @@ pub(crate) async fn handle(
     let (response, websocket) = handshake.accept();
     shared.work.clone().spawn(async move {
         if let Some(websocket) = websocket.await {
-            let mut record = StreamRecord::new(&target, Instant::now());
+            let mut record = StreamRecord::new(&target, now());
             record.rule = Some(Arc::clone(&permit.rule));
             record.transports.add(TRANSPORT);
             let _stream = shared.stats.streams.count();
@@ -80,7 +81,7 @@ pub(crate) async fn handle(
                 stats: StreamStats::default(),
             };
             let code = tunnel.run(&shared, &permit, &mut record).await;
-            record.log(&asker.client, "", code, "", &tunnel.stats, Instant::now());
+            record.log(&asker.client, "", code, "", &tunnel.stats, now());
             tunnel.close(code).await;
         }
     });
@@ -121,7 +122,7 @@ impl Tunnel {
         let first = tokio::time::Instant::now() + timeouts.heartbeat;
         let mut heartbeat = interval_at(first, timeouts.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut heard = now();
         let mut buffer = Vec::new();
         let carried = poll_fn(|cx| {
             if poll_silence(
@@ -148,6 +149,7 @@ impl Tunnel {
             }
         });
         let code = tokio::select! {
+            biased;
             carried = carried => carried.unwrap_or_else(|error: io::Error| {
                 record.detail = Some(format!("backend: {error}"));
                 Code::Reset
@@ -182,17 +184,15 @@ impl Tunnel {
             _ = connection.poll_flush(cx)?;
             match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => {
-                    *heard = Instant::now();
+                    *heard = now();
                     self.up = bytes;
                 }
                 // A text message's bytes are bytes too; they are never sent back as text.
                 Some(Ok(Message::Text(text))) => {
-                    *heard = Instant::now();
+                    *heard = now();
                     self.up = text.into();
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                    *heard = Instant::now()
-                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => *heard = now(),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
             }
         }
@@ -267,7 +267,7 @@ fn poll_silence(
     while heartbeat.poll_tick(cx).is_ready() {
         if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
             // A client that does not read cannot answer; TCP finds out whether it is dead.
-            *heard = Instant::now();
+            *heard = now();
         } else if heard.elapsed() > peer_dead {
             return Poll::Ready(());
         } else {

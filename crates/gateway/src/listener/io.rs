@@ -20,14 +20,13 @@ use axum::{body::Body, response::Response};
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
 
 use tokio_rustls::server::TlsStream;
 
 use super::Accepted;
-use crate::config::Timeouts;
+use crate::{config::Timeouts, net::TcpStream};
 
 /// The requests of one connection: how many were ever seen and how many are being served.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 //! want attention.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::Arc,
     task::Context,
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ const SERVICE_TUNNEL: u8 = 0;
 /// All live streams of a session.
 #[derive(Default)]
 pub(super) struct Streams {
-    by_id: HashMap<StreamId, Entry>,
+    by_id: BTreeMap<StreamId, Entry>,
     ready: Arc<ReadyList>,
     /// Those to look at in this round; kept for its memory.
     turn: Vec<StreamId>,

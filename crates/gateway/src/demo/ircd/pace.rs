@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_a_flood_is_slowed_to_the_rate() {
-        let start = Instant::now() + Duration::from_secs(60);
+        let start = crate::net::now() + Duration::from_secs(60);
         let ms = |ms| start + Duration::from_millis(ms);
         let mut pace = Pace::new(start, 3, Duration::from_millis(10));
 

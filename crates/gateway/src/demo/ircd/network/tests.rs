@@ -46,7 +46,7 @@ struct Stage {
 
 impl Stage {
     fn new(settings: Settings) -> Self {
-        let now = Instant::now();
+        let now = crate::net::now();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         Self {
             network: Network::new(settings, now, wall),

@@ -1,0 +1,50 @@
+//! The system's network and random numbers.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpSocket;
+pub(crate) use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts from a socket that listens.
+pub(crate) fn listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(socket)
+}
+
+/// Connects; only for the backend module, and only to an address that policy allowed.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
+    #[expect(clippy::disallowed_methods, reason = "who may call this is checked")]
+    socket.connect(address).await
+}
+
+/// The addresses of a name.
+pub(crate) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    #[expect(clippy::disallowed_methods, reason = "this is where it belongs")]
+    Ok(tokio::net::lookup_host((name, port)).await?.collect())
+}
+
+/// Waits until something can be read: bytes or an end.
+pub(crate) async fn readable(stream: &mut TcpStream) -> io::Result<()> {
+    stream.readable().await
+}
+
+/// Has the system ask after a silent peer.
+pub(crate) fn keep_alive(stream: &TcpStream, after: Duration) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(after))
+}
+
+/// Makes the end of the connection a reset rather than FIN.
+pub(crate) fn reset_when_dropped(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Random bytes that nobody can guess.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
+    #[expect(clippy::disallowed_methods, reason = "this is where it belongs")]
+    getrandom::fill(bytes)
+}
