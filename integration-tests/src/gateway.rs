@@ -17,6 +17,7 @@ pub struct Configuration {
     limits: String,
     timeouts: String,
     top: String,
+    listener: String,
     rules: String,
     log_level: Option<&'static str>,
 }
@@ -81,6 +82,13 @@ impl Configuration {
         self
     }
 
+    /// A line of its `[[listener]]`.
+    #[must_use]
+    pub fn listener(mut self, line: &str) -> Self {
+        writeln!(self.listener, "{line}").expect("to a string");
+        self
+    }
+
     /// Another rule, as a whole table.
     #[must_use]
     pub fn rule(mut self, table: &str) -> Self {
@@ -102,6 +110,7 @@ impl Configuration {
         to.extend(self.addresses.iter().cloned());
         let mut text = self.top.clone();
         text.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\n");
+        text.push_str(&self.listener);
         text.push_str(&self.backends);
         if !to.is_empty() {
             let to = to.join(", ");
