@@ -1,32 +1,47 @@
 /**
- * What happens to the page around us, where there is a page.
+ * What happens to the page around a link, where there is a page, and what that means for its transports. Loaded when the
+ * first transport works: before that there is nothing to keep.
  *
- * @typedef {object} PageHandlers
- * @property {() => void} online the network came back or changed
- * @property {(persisted: boolean) => void} hide the page goes; `persisted`: it may come back as it is
- * @property {() => void} show it came back
+ * @typedef {object} Kept the parts of a link
+ * @property {(change: () => unknown) => void} input
+ * @property {import('./session.js').Session} session
+ * @property {import('./attempts.js').Attempts} attempts
+ * @property {import('./uplink.js').Uplink} uplink
  */
 
+import { encode } from './frame.js';
+import { DETACH_LEAVING, isSocket } from './session.js';
+
 /**
- * @param {PageHandlers} handlers
- * @returns {() => void} stops watching
+ * @param {Kept} link
+ * @param {AbortSignal} signal ends it
  */
-export function watchPage(handlers) {
+export function watchPage({ input, session, attempts, uplink }, signal) {
   const page = globalThis;
-  if (typeof page.addEventListener !== 'function') return () => {};
-  const online = () => handlers.online();
-  /** @param {Event} event */
-  const hide = (event) => handlers.hide('persisted' in event && event.persisted === true);
-  /** @param {Event} event */
-  const show = (event) => {
-    if ('persisted' in event && event.persisted === true) handlers.show();
-  };
-  page.addEventListener('online', online);
-  page.addEventListener('pagehide', hide);
-  page.addEventListener('pageshow', show);
-  return () => {
-    page.removeEventListener('online', online);
-    page.removeEventListener('pagehide', hide);
-    page.removeEventListener('pageshow', show);
-  };
+  if (typeof page.addEventListener !== 'function') return;
+  /** @param {string} name @param {(persisted: boolean) => unknown} happen */
+  const on = (name, happen) => page.addEventListener(name, (event) => {
+    input(() => happen('persisted' in event && event.persisted === true));
+  }, { signal });
+
+  on('online', () => attempts.online());
+  on('pagehide', (persisted) => {
+    if (!persisted) {
+      // Nobody will know the token any more, so the servers need not wait for this page to come back.
+      session.end('closed', '');
+      return;
+    }
+    attempts.halt();
+    const { current } = attempts;
+    if (current === null) return;
+    const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
+    if (isSocket(current.kind)) current.transport.send(bytes);
+    else uplink.sendLast(bytes);
+    attempts.cut('hidden');
+  });
+  on('pageshow', (persisted) => {
+    if (!persisted) return;
+    attempts.halted = false;
+    if (attempts.current === null && !attempts.trying) attempts.start('resume');
+  });
 }

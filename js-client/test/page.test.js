@@ -8,13 +8,19 @@ import { collect, until, within } from './support/wait.js';
 /** Node has no page, so here is one: the events a browser would send to its window. @param {import('node:test').TestContext} t */
 function makePage(t) {
   const page = new EventTarget();
-  const names = /** @type {const} */ (['addEventListener', 'removeEventListener']);
-  for (const name of names) Object.defineProperty(globalThis, name, { value: page[name].bind(page), configurable: true });
-  t.after(() => {
-    for (const name of names) Reflect.deleteProperty(globalThis, name);
-  });
+  const watched = new Set();
+  /** @type {typeof page.addEventListener} */
+  const add = (type, ...rest) => {
+    watched.add(type);
+    page.addEventListener(type, ...rest);
+  };
+  Object.defineProperty(globalThis, 'addEventListener', { value: add, configurable: true });
+  t.after(() => Reflect.deleteProperty(globalThis, 'addEventListener'));
   /** @param {string} type @param {boolean} [persisted] */
-  return (type, persisted = false) => page.dispatchEvent(Object.assign(new Event(type), { persisted }));
+  return async (type, persisted = false) => {
+    await until(() => watched.has(type), `the page is watched for ${type}`);
+    page.dispatchEvent(Object.assign(new Event(type), { persisted }));
+  };
 }
 
 for (const transport of KINDS) {
@@ -26,13 +32,13 @@ for (const transport of KINDS) {
     await writer.write(pattern(1, 0, 5000));
     await until(() => socket.stats.acked === 5000 && fake.downlink, 'acked');
     const { attaches } = gateway.stats;
-    happens('pagehide', true);
+    await happens('pagehide', true);
     assert.equal(gateway.state, 'detached');
     await until(() => fake.role.heard.some((frame) => frame.type === 'DETACH' && frame.why === 3), 'DETACH');
     await until(() => fake.transports.size === 0, 'nothing is left open');
-    happens('online');
+    await happens('online');
     assert.equal(gateway.stats.attaches, attaches, 'a page that is aside connects to nothing');
-    happens('pageshow', true);
+    await happens('pageshow', true);
     await until(() => gateway.state === 'attached', 'back');
     await writer.close();
     assert.ok((await within(collect(socket.readable), 'the echo')).equals(pattern(1, 0, 5000)));
@@ -44,7 +50,7 @@ for (const transport of KINDS) {
     const happens = makePage(t);
     const socket = new TCPSocket('sink', { gateway });
     await within(socket.opened, 'opened');
-    happens('pagehide');
+    await happens('pagehide');
     await until(() => fake.role.ended?.code === 0, 'the gateway knows');
     assert.equal(gateway.state, 'idle');
   });
@@ -56,7 +62,7 @@ for (const transport of KINDS) {
     await within(socket.opened, 'opened');
     const { attaches } = gateway.stats;
     const { helloes } = fake.role;
-    happens('online');
+    await happens('online');
     if (transport !== 'websocket') await until(() => gateway.stats.attaches > attaches && fake.role.helloes > helloes, 'attached anew');
     assert.ok(!events.some(({ name }) => name === 'detach'));
     assert.equal(gateway.state, 'attached');
@@ -70,14 +76,14 @@ test('a WebSocket that does not answer after the network changed is left', async
   await within(socket.opened, 'opened');
   const { downlink } = fake;
   assert.ok(downlink);
-  happens('online');
+  await happens('online');
   await until(() => fake.role.heard.some(({ type }) => type === 'PING'), 'asked');
   // What is acked after the PING was answered after the PING.
   await socket.writable.getWriter().write('x');
   await until(() => socket.stats.acked === 1, 'answered');
   assert.equal(gateway.stats.resumes, 0, 'it answers');
   fake.transports.delete(downlink);
-  happens('online');
+  await happens('online');
   await until(() => gateway.stats.resumes === 1, 'another one');
   assert.ok(events.some(({ name, reason }) => name === 'detach' && reason === 'silence'));
 });
