@@ -14,6 +14,18 @@ export const CODES = [
 ];
 
 /**
+ * What went wrong, with a code.
+ * @template {Code | null} [C=Code]
+ */
+export class Fault extends Error {
+  /** @param {C} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
  * The name of a number; what a newer gateway says and this client does not know counts as a fault of the gateway.
  * @param {number} number
  * @returns {Code}

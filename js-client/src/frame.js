@@ -24,6 +24,8 @@
  * @typedef {Pad | Data | Ack | Fin | Reset | Ping | Hello | Welcome | Goaway | Open | Opened | Detach} Frame
  */
 
+import { Fault } from './codes.js';
+
 export const VERSION = 1;
 export const MAX_DATA_BYTES = 16384;
 export const MAX_TARGET_BYTES = 255;
@@ -73,29 +75,19 @@ const utf8Encoder = new TextEncoder();
 const utf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The peer sent bytes that this version of the protocol does not allow. */
-export class FrameError extends Error {
+export class FrameError extends /** @type {typeof Fault<'protocol' | 'version'>} */ (Fault) {
   /**
    * @param {string} message
    * @param {'protocol' | 'version'} [code]
    */
   constructor(message, code = 'protocol') {
-    super(message);
-    this.name = 'FrameError';
-    this.code = code;
+    super(code, message);
   }
 }
 
-/**
- * Text as UTF-8, cut at a character when it is longer than a frame may carry.
- * @param {string} text
- * @param {number} [max]
- */
-export function utf8(text, max = Infinity) {
-  const bytes = utf8Encoder.encode(text);
-  if (bytes.length <= max) return bytes;
-  let end = max;
-  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
-  return bytes.subarray(0, end);
+/** @param {string} text */
+export function utf8(text) {
+  return utf8Encoder.encode(text);
 }
 
 /** Writes frames one after another into one message of at most `maxBytes`. The caller asks `fits` first. */
@@ -151,7 +143,8 @@ export class Writer {
     } else if (Array.isArray(value)) {
       this.#uint(2, value.length);
     } else if (typeof value === 'string') {
-      this.#raw(utf8(value, typeof kind === 'object' ? kind[1] : 0));
+      // Texts are our own and short, and a target was measured when it was given.
+      this.#raw(utf8(value));
     } else if (value instanceof Uint8Array) {
       this.#raw(value);
     } else if (typeof value === 'number') {

@@ -58,10 +58,9 @@ export class Link {
   #reason = { code: 'offline', text: '' };
   /** @type {number | null} */
   #detachedAt = null;
-  #origin = new AbortController();
   #asking = false;
-  /** The page is watched, or the module that does so is on its way. */
-  #watching = false;
+  /** The page is watched, or what does so is on its way. @type {Promise<void> | null} */
+  #watching = null;
   #over = new AbortController();
 
   /** @param {Config} config @param {Emit} emit @param {OnOver} onOver called when the link is closed */
@@ -133,12 +132,16 @@ export class Link {
   /** @param {import('./attempts.js').Attempt} attempt @param {Kind | null} from */
   #onAttached({ kind, why, welcomedAt }, from) {
     this.#timers.clear('connect', 'giveup');
-    this.#origin.abort();
     if (from !== kind) this.#emit('transport', { from, to: kind, reason: why });
     const since = this.#detachedAt;
     this.#detachedAt = null;
     this.#setState('attached');
-    void this.#watch();
+    this.#watching ??= import('./page.js').then(({ watchPage }) => watchPage({
+      input: (change) => this.#input(change), session: this.session, attempts: this.#attempts, uplink: this.#uplink,
+    }, this.#over.signal), () => {
+      // Cut again meanwhile: the next transport that works brings it.
+      this.#watching = null;
+    });
     if (since !== null) {
       this.resumes += 1;
       this.#emit('resume', { transport: kind, afterMs: welcomedAt - since });
@@ -168,22 +171,6 @@ export class Link {
     else if (code !== null && FATAL.includes(code)) this.session.over(code, text);
     else return false;
     return true;
-  }
-
-  async #watch() {
-    if (this.#watching) return;
-    this.#watching = true;
-    try {
-      const { watchPage } = await import('./page.js');
-      if (this.state !== 'closed') {
-        watchPage({
-          input: (change) => this.#input(change), session: this.session, attempts: this.#attempts, uplink: this.#uplink,
-        }, this.#over.signal);
-      }
-    } catch {
-      // Cut again meanwhile: the next transport that works brings it.
-      this.#watching = false;
-    }
   }
 
   // --- what happens ---
@@ -306,7 +293,7 @@ export class Link {
     if (this.#asking) return;
     this.#asking = true;
     // A module that does not come says no more than a gateway that does not answer.
-    const answer = await import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#origin.signal), () => null);
+    const answer = await import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal), () => null);
     this.#asking = false;
     if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
   }
@@ -320,7 +307,6 @@ export class Link {
       if (current && isSocket(current.kind) && !current.ended) current.transport.send(last);
       else this.#uplink.sendLast(last);
     }
-    this.#origin.abort();
     this.#over.abort();
     this.#uplink.abort();
     this.#timers.clearAll();

@@ -18,7 +18,7 @@ import { DETACH_LEAVING, isSocket } from './session.js';
  */
 export function watchPage({ input, session, attempts, uplink }, signal) {
   const page = globalThis;
-  if (typeof page.addEventListener !== 'function') return;
+  if (typeof page.addEventListener !== 'function' || signal.aborted) return;
   /** @param {string} name @param {(persisted: boolean) => unknown} happen */
   const on = (name, happen) => page.addEventListener(name, (event) => {
     input(() => happen('persisted' in event && event.persisted === true));

@@ -8,18 +8,10 @@
  * bytes are held.
  */
 
+import { Fault } from './codes.js';
+
 /** A rule of the protocol was broken by the peer; `code` is what the stream is reset with. */
-export class StreamError extends Error {
-  /**
-   * @param {'protocol' | 'flow' | 'lost'} code
-   * @param {string} message
-   */
-  constructor(code, message) {
-    super(message);
-    this.name = 'StreamError';
-    this.code = code;
-  }
-}
+export class StreamError extends /** @type {typeof Fault<'protocol' | 'flow' | 'lost'>} */ (Fault) {}
 
 /** Small pieces are gathered in blocks of this size, so that one byte at a time does not cost an object per byte. */
 const BLOCK_BYTES = 4096;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Decoder, FrameError, decode, encode, utf8 } from '../src/frame.js';
+import { Decoder, FrameError, decode, encode } from '../src/frame.js';
 import { encode as reference } from './support/encode.js';
 
 /** @typedef {{ name: string, hex: string, frames?: unknown[], error?: string }} Case */
@@ -104,9 +104,4 @@ test('any bytes end in frames or in an error', () => {
       assert.ok(error instanceof FrameError, String(error));
     }
   }
-});
-
-test('text is cut at a character', () => {
-  assert.equal(new TextDecoder('utf-8', { fatal: true }).decode(utf8('a'.repeat(95) + 'ä', 96)), 'a'.repeat(95));
-  assert.equal(utf8('a'.repeat(94) + 'ä', 96).length, 96);
 });

@@ -2,7 +2,7 @@
  * One POST of frames, answered by frames: what stream, poll and uplink have in common. Knows HTTP and nothing of sessions.
  */
 
-import { parseCode } from '../codes.js';
+import { Fault, parseCode } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
 
 /**
@@ -12,14 +12,7 @@ import { Decoder, FrameError } from '../frame.js';
  */
 
 /** A request that came to nothing. `code` is null when no gateway said why. */
-export class HttpError extends Error {
-  /** @param {Code | null} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = 'HttpError';
-    this.code = code;
-  }
-}
+export class HttpError extends /** @type {typeof Fault<Code | null>} */ (Fault) {}
 
 /**
  * @param {Config} config

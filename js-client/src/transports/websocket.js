@@ -59,12 +59,9 @@ export function openWebSocket(config, sid, handlers) {
 
 /** @param {import('../options.js').Config} config @param {string} url */
 function connect({ WebSocket, origin }, url) {
-  if (WebSocket === undefined) throw new TypeError('there is no WebSocket here');
-  if (origin === undefined) return new WebSocket(url, SUBPROTOCOL);
   // Only outside a browser can an origin be chosen. Node's own WebSocket takes it in place of the subprotocols, the ws
-  // package behind them.
-  const Any = /** @type {new (url: string, protocols: unknown, options?: unknown) => WebSocket} */ (WebSocket);
-  return WebSocket === globalThis.WebSocket
-    ? new Any(url, { protocols: [SUBPROTOCOL], headers: { origin } })
-    : new Any(url, [SUBPROTOCOL], { origin });
+  // package behind them, where a browser does not look.
+  const Any = /** @type {new (url: string, protocols: unknown, options: unknown) => WebSocket} */ (WebSocket);
+  const native = origin !== undefined && WebSocket === globalThis.WebSocket;
+  return new Any(url, native ? { protocols: [SUBPROTOCOL], headers: { origin } } : SUBPROTOCOL, { origin });
 }
