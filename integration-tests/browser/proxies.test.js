@@ -10,6 +10,7 @@ import { apache } from './support/apache.js';
 import { Backend } from './support/backends.js';
 import { Browser, describeInBrowsers } from './support/browsers.js';
 import { caddy } from './support/caddy.js';
+import { GATEWAY, assertWhole, behindProxy } from './support/fronts.js';
 import { Gateway } from './support/gateway.js';
 import { haproxy } from './support/haproxy.js';
 import { echo } from './support/in-page.js';
@@ -21,24 +22,12 @@ const TRANSPORTS = /** @type {const} */ (['auto', 'websocket', 'stream', 'poll']
 const BYTES = 2 * 1024 * 1024;
 
 /** What browsers are sent through; the last two in one browser only, since the proxies differ more than the browsers do. */
-const FRONTS = [
+const FRONTS = /** @type {const} */ ([
   { program: nginx, file: 'nginx.conf', browsers: ['chromium', 'firefox'] },
   { program: haproxy, file: 'haproxy.cfg', browsers: ['chromium', 'firefox'] },
   { program: apache, file: 'apache.conf', browsers: ['chromium'] },
   { program: caddy, file: 'Caddyfile', browsers: ['chromium'] },
-];
-
-/** @param {string} origin @param {Backend} backend */
-function serve(origin, backend) {
-  return Gateway.serve(`
-    trusted_proxies = ["127.0.0.1/32"]
-    [backend.echo]
-    address = "${backend.address}"
-    [[allow]]
-    origins = ["${origin}"]
-    to = ["echo"]
-  `);
-}
+]);
 
 describeInBrowsers('proxies', (name) => {
   /** @type {Browser} */
@@ -52,7 +41,7 @@ describeInBrowsers('proxies', (name) => {
   before(async () => {
     site = await OriginServer.start();
     backend = await Backend.echo();
-    gateway = await serve(site.origin, backend);
+    gateway = await Gateway.serve(behindProxy(site.origin, { echo: backend.address }));
     browser = await Browser.launch(name, { acceptInsecureCerts: true });
   });
   after(async () => {
@@ -62,12 +51,12 @@ describeInBrowsers('proxies', (name) => {
     await site?.stop();
   });
 
-  for (const { program, file } of FRONTS.filter(({ browsers }) => browsers.includes(name))) {
+  for (const { program, file } of FRONTS.filter(({ browsers }) => /** @type {readonly string[]} */ (browsers).includes(name))) {
     describe(file, () => {
       /** @type {Proxy} */
       let proxy;
       before(async () => {
-        proxy = await Proxy.start(program, file, [gateway.port]);
+        proxy = await Proxy.start(program, file, { [GATEWAY]: gateway.port });
       });
       after(() => proxy?.stop());
       afterEach(() => browser.tidy());
@@ -76,10 +65,7 @@ describeInBrowsers('proxies', (name) => {
         test(`${BYTES / 1024 / 1024} MiB there and back over ${transport}`, async () => {
           const { page, log } = await browser.open(site.origin);
           const echoed = await page.evaluate(echo, { module: `${proxy.url}/perigee.js`, transport, bytes: BYTES });
-          assert.deepEqual(
-            { received: echoed.received, firstDifference: echoed.firstDifference, hash: echoed.receivedHash },
-            { received: BYTES, firstDifference: -1, hash: echoed.sentHash },
-          );
+          assertWhole(echoed);
           assert.deepEqual(echoed.transports, [transport === 'auto' ? 'websocket' : transport]);
           assert.equal(echoed.stats.resumes, 0, 'the proxy cut nothing');
           assert.deepEqual(log.entries, []);
@@ -99,11 +85,11 @@ describe('the client’s address', () => {
 
   for (const { program, file } of FRONTS) {
     test(`${file} tells it, whatever the client claims`, async () => {
-      const proxy = await Proxy.start(program, file, [gateway.port]);
+      const proxy = await Proxy.start(program, file, { [GATEWAY]: gateway.port });
       const from = gateway.log.length;
-      for (const claim of [{}, { 'x-forwarded-for': '203.0.113.9' }, { forwarded: 'for=203.0.113.9' }, {
+      for (const claim of /** @type {Record<string, string>[]} */ ([{}, { 'x-forwarded-for': '203.0.113.9' }, { forwarded: 'for=203.0.113.9' }, {
         'x-forwarded-for': '203.0.113.9, 127.0.0.1', forwarded: 'for=203.0.113.9, for=127.0.0.1',
-      }]) {
+      }])) {
         assert.equal(await refused(proxy.port, claim), 403);
       }
       await proxy.stop();

@@ -1,7 +1,7 @@
 /** @type {import('./proxy.js').Program} */
 export const apache = {
   executables: ['/usr/sbin/apache2', '/usr/sbin/httpd'],
-  changes: ({ folder, port, gateways, certificate }) => [
+  changes: ({ folder, port, certificate }) => [
     ['ServerRoot /etc/apache2', `ServerRoot ${folder}`],
     ['/run/apache2/apache2.pid', `${folder}/apache2.pid`],
     ['DefaultRuntimeDir /run/apache2', `DefaultRuntimeDir ${folder}`],
@@ -12,7 +12,6 @@ export const apache = {
     ['<VirtualHost *:443>', '<VirtualHost *>'],
     ['/etc/ssl/gateway.pem', certificate.chain],
     ['/etc/ssl/gateway.key', certificate.key],
-    ['127.0.0.1:8000', `127.0.0.1:${gateways[0]}`],
   ],
   args: (file) => ['-DFOREGROUND', '-f', file],
 };

@@ -1,7 +1,7 @@
 /** @type {import('./proxy.js').Program} */
 export const caddy = {
   executables: ['/usr/bin/caddy', '/usr/local/bin/caddy'],
-  changes: ({ folder, port, gateways, certificate }) => [
+  changes: ({ folder, port, certificate }) => [
     ['gateway.example.org {', `{
 	admin off
 	auto_https disable_redirects
@@ -10,7 +10,6 @@ export const caddy = {
 https://127.0.0.1:${port} {
 	tls ${certificate.chain} ${certificate.key}
 `],
-    ['127.0.0.1:8000', `127.0.0.1:${gateways[0]}`],
   ],
   env: ({ folder }) => ({ XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder }),
   args: (file) => ['run', '--adapter', 'caddyfile', '--config', file],

@@ -35,6 +35,11 @@ export class CuttingProxy {
     return proxy;
   }
 
+  /** Connections that it carries now. */
+  get open() {
+    return this.#open.size;
+  }
+
   get url() {
     return `http://127.0.0.1:${this.port}`;
   }

@@ -66,6 +66,11 @@ export class Gateway {
     await portOf(this.#process);
   }
 
+  /** Kills it, for good. */
+  async die() {
+    await this.#process.stop('SIGKILL');
+  }
+
   async stop() {
     const exit = await this.#process.stop();
     if (this.#folder) await rm(this.#folder, { recursive: true });

@@ -6,7 +6,7 @@
  *
  * @typedef {object} Program what the proxies differ in
  * @property {readonly string[]} executables where it may be
- * @property {(place: Place) => Changes} changes ports and paths
+ * @property {(place: Place) => Changes} changes where it listens and what it writes
  * @property {(file: string) => string[]} args
  * @property {(place: Place) => Record<string, string>} [env] beyond that of the test
  * @property {{ signal: NodeJS.Signals, retired: RegExp }} [reload] and what it says when a process of before has ended
@@ -14,22 +14,15 @@
  * @typedef {object} Place what a proxy finds on this machine
  * @property {string} folder of its own, to be written by any user
  * @property {number} port to listen on
- * @property {readonly number[]} gateways their ports
- * @property {Certificate} certificate
- *
- * @typedef {object} Certificate of 127.0.0.1 and localhost, that nobody vouches for
- * @property {string} chain path
- * @property {string} key path
- * @property {string} both path
+ * @property {import('./certificate.js').Certificate} certificate
  */
 
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { closedPort, connects } from './backends.js';
+import { certify } from './certificate.js';
 import { Process } from './process.js';
 import { until } from './wait.js';
 
@@ -54,8 +47,8 @@ export class Proxy {
   /**
    * @param {Program} program
    * @param {string} shipped name in config/proxies
-   * @param {readonly number[]} gateways ports
-   * @param {Changes} [changes] beyond those of ports and paths
+   * @param {Readonly<Record<string, number>>} gateways their ports here, by their addresses there
+   * @param {Changes} [changes] what this test wants otherwise
    */
   static async start(program, shipped, gateways, changes = []) {
     const executable = program.executables.find(existsSync);
@@ -63,9 +56,10 @@ export class Proxy {
     const folder = await mkdtemp(join(tmpdir(), 'perigee-proxy-'));
     // Started by root it becomes another user.
     await chmod(folder, 0o755);
-    const place = { folder, port: await closedPort(), gateways, certificate: await certify(folder) };
+    const place = { folder, port: await closedPort(), certificate: await certify(folder) };
     const file = join(folder, shipped);
-    const text = change(await readFile(new URL(shipped, SHIPPED), 'utf8'), [...program.changes(place), ...changes]);
+    const addresses = Object.entries(gateways).map(([there, port]) => /** @type {const} */ ([there, `127.0.0.1:${port}`]));
+    const text = change(await readFile(new URL(shipped, SHIPPED), 'utf8'), [...program.changes(place), ...addresses, ...changes]);
     await writeFile(file, text);
     const running = new Process(executable, program.args(file), program.env?.(place));
     const proxy = new Proxy(program, running, place, file, text);
@@ -110,24 +104,14 @@ export class Proxy {
 }
 
 /**
- * A text with something else in some places; each has to be there, exactly once.
+ * A text with something else in some places; each has to be there.
  * @param {string} text
  * @param {Changes} changes
  */
 function change(text, changes) {
   for (const [there, instead] of changes) {
-    const found = text.split(there).length - 1;
-    if (found !== 1) throw new Error(`${JSON.stringify(there)} is there ${found} times in ${text}`);
-    text = text.replace(there, () => instead);
+    if (!text.includes(there)) throw new Error(`${JSON.stringify(there)} is not in ${text}`);
+    text = text.replaceAll(there, () => instead);
   }
   return text;
-}
-
-/** @param {string} folder @returns {Promise<Certificate>} */
-async function certify(folder) {
-  const certificate = { chain: join(folder, 'gateway.pem'), key: join(folder, 'gateway.key'), both: join(folder, 'both.pem') };
-  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', certificate.key, '-out', certificate.chain]);
-  await writeFile(certificate.both, await readFile(certificate.chain, 'utf8') + await readFile(certificate.key, 'utf8'));
-  return certificate;
 }

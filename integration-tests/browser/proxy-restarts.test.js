@@ -1,0 +1,101 @@
+/**
+ * Real browsers behind real proxies that are reloaded in the middle, and behind which there are several gateways, one of which
+ * dies.
+ */
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { Backend } from './support/backends.js';
+import { Browser, describeInBrowsers } from './support/browsers.js';
+import { CuttingProxy } from './support/cutting-proxy.js';
+import { FRONTS, GATEWAY, assertWhole, behindProxy } from './support/fronts.js';
+import { Gateway } from './support/gateway.js';
+import { ends, open, say } from './support/held.js';
+import { echo } from './support/in-page.js';
+import { OriginServer } from './support/origin-server.js';
+import { Proxy } from './support/proxy.js';
+import { until } from './support/wait.js';
+
+const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
+const BYTES = 1024 * 1024;
+
+describeInBrowsers('proxies that start anew', (name) => {
+  /** @type {Browser} */
+  let browser;
+  /** @type {OriginServer} */
+  let site;
+  /** @type {{ stop: () => Promise<unknown> }[]} for one test, the first to be stopped last */
+  const used = [];
+
+  before(async () => {
+    site = await OriginServer.start();
+    browser = await Browser.launch(name, { acceptInsecureCerts: true });
+  });
+  after(async () => {
+    await browser?.stop();
+    await site?.stop();
+  });
+  afterEach(async () => {
+    await browser.tidy();
+    for (const thing of used.splice(0).reverse()) await thing.stop();
+  });
+
+  /** @template {{ stop: () => Promise<unknown> }} T @param {Promise<T>} starting @returns {Promise<T>} */
+  const use = async (starting) => {
+    const thing = await starting;
+    used.push(thing);
+    return thing;
+  };
+
+  for (const { name: front, program, file, nodes, hasty, watchful } of FRONTS) {
+    test(`${front} is reloaded in the middle of transfers`, async () => {
+      const backend = await use(Backend.echo());
+      const slow = await use(CuttingProxy.start(backend.port));
+      const gateway = await use(Gateway.serve(behindProxy(site.origin, { echo: `127.0.0.1:${slow.port}` })));
+      const proxy = await use(Proxy.start(program, file, { [GATEWAY]: gateway.port }, hasty));
+      const { page } = await browser.open(site.origin);
+      slow.rate = BYTES / 16;
+      const running = page.evaluate(
+        (source, tasks) => Promise.all(tasks.map((0, eval)(`(${source})`))),
+        echo.toString(), TRANSPORTS.map((transport) => ({ module: `${proxy.url}/perigee.js`, transport, bytes: BYTES })),
+      );
+      await until('all are under way', () => slow.connections === TRANSPORTS.length);
+      await proxy.reload();
+      assert.equal(slow.open, TRANSPORTS.length, 'the transfers outlast the processes that carried them');
+      slow.rate = Infinity;
+      for (const [i, echoed] of /** @type {import('./support/in-page.js').Echoed[]} */ (await running).entries()) {
+        assertWhole(echoed);
+        assert.deepEqual([...new Set(echoed.transports)], [TRANSPORTS[i]]);
+        if (TRANSPORTS[i] !== 'poll') assert.ok(echoed.stats.resumes > 0, `${TRANSPORTS[i]} was not cut`);
+      }
+    });
+
+    test(`${front} sends each session to its gateway, and nobody takes over those of a dead one`, async () => {
+      const backends = [await use(Backend.echo()), await use(Backend.echo())];
+      const gateways = await Promise.all(backends.map(({ address }, i) => (
+        use(Gateway.serve(behindProxy(site.origin, { echo: address }, { top: `node = "n${i + 1}"` }))))));
+      const ports = { '127.0.0.1:8001': gateways[0].port, '127.0.0.1:8002': gateways[1].port };
+      const proxy = await use(Proxy.start(program, nodes, ports, watchful));
+      const { page } = await browser.open(site.origin);
+      const ways = [...TRANSPORTS, ...TRANSPORTS].map((transport) => ({ url: proxy.url, transport }));
+      await page.evaluate(open, ways);
+      // Each poll and each POST is one more request that has to find its gateway.
+      for (const word of ['one', 'two', 'three']) assert.deepEqual(await page.evaluate(say, word), ways.map(() => word));
+      const [doomed, alive] = backends.map(({ accepted }) => accepted);
+      assert.equal(doomed + alive, ways.length, 'each socket has had one connection');
+      assert.ok(doomed > 0 && alive > 0, `${doomed} and ${alive} sessions: each gateway has its share`);
+
+      await gateways[0].die();
+      const told = () => page.evaluate(ends);
+      const isLost = (/** @type {string | null} */ end) => end === 'lost, 11 bytes delivered';
+      await until('the sessions of the dead gateway are told as lost', async () => (await told()).filter(isLost).length === doomed, 40_000);
+      assert.equal((await told()).filter((end) => end === null).length, alive, 'the others go on');
+      assert.deepEqual(await page.evaluate(say, 'four'), (await told()).map((end) => end ?? 'four'));
+      assert.equal(backends[1].accepted, alive, 'nobody took them over');
+
+      await page.evaluate(open, ways);
+      assert.deepEqual(await page.evaluate(say, 'anew'), ways.map(() => 'anew'));
+      assert.equal(backends[1].accepted, alive + ways.length);
+    });
+  }
+});
