@@ -61,6 +61,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS with this certificate; without, plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// WebTransport on the UDP port of the same number; never without `tls`. Default false.
+    pub webtransport: bool,
 }
 
 /// `[limits]`. A client is an IPv4 address or an IPv6 /64.

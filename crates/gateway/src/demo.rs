@@ -77,7 +77,7 @@ impl Demo {
             quoted.join(", ")
         );
         let config = Config::parse("demo", &text)?;
-        let gateway = Gateway::start(config, assets::demo_pages())?;
+        let gateway = Gateway::start_with(config, assets::demo_pages(), Some(listen))?;
         let url = origins.into_iter().next().unwrap_or_default();
         Ok(Self {
             gateway,

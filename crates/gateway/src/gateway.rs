@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, rustls::server::ResolvesServerCert};
 use tracing::{info, warn};
 
 use crate::{
@@ -24,14 +24,18 @@ use crate::{
     http,
     listener::{
         self, Entry,
+        development::DevelopmentCertificate,
+        quic,
         tls::{self, Certificate},
     },
     net,
     ops::stats::Counts,
     session_task::Command,
-    shared::Shared,
+    shared::{Shared, WebTransportOffer},
 };
 
+/// How often a port that the system chooses is tried for TCP and UDP alike.
+const MAX_BIND_ATTEMPTS: u32 = 16;
 /// Time for last frames and close handshakes after the grace period.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -48,8 +52,10 @@ pub struct Gateway {
 #[non_exhaustive]
 pub enum StartError {
     /// A listener's address cannot be had.
-    #[error("cannot listen on {address}: {error}; {remedy}")]
+    #[error("cannot listen on {protocol} {address}: {error}; {remedy}")]
     Bind {
+        /// TCP or UDP.
+        protocol: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -73,35 +79,70 @@ impl Gateway {
     ///
     /// See [`StartError`].
     pub fn start(config: Config, pages: Router) -> Result<Self, StartError> {
+        Self::start_with(config, pages, None)
+    }
+
+    /// As [`Gateway::start`], with WebTransport at `development`, too, if that is not `None`, or at
+    /// another port of its address: with a certificate that is for trying out.
+    pub(crate) fn start_with(
+        config: Config,
+        pages: Router,
+        development: Option<SocketAddr>,
+    ) -> Result<Self, StartError> {
         let tls =
             TlsClients::load(&config.policy).map_err(|error| StartError::Tls(error.to_string()))?;
         let mut sockets: Vec<Vec<(std::net::TcpListener, Entry)>> =
             (0..config.workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         let mut certificates = Vec::new();
+        let mut quic = Vec::new();
+        let mut offer = None;
         for listener in &config.listeners {
             let (entry, certificate) = entry(listener)?;
+            let (group, address, udp) = bind(listener, config.workers)?;
+            addresses.push(address);
+            if let (Some(udp), Some(certificate)) = (udp, &certificate) {
+                quic.push((udp, quic_config(certificate.clone(), &config)?));
+                offer.get_or_insert(WebTransportOffer {
+                    host: None,
+                    port: address.port(),
+                    certificate: None,
+                });
+            }
             certificates.extend(certificate);
-            let address = listener.address;
-            let failed = |error| bind_error(address, error);
-            let group = listener::bind(address, config.workers).map_err(failed)?;
-            let bound = group
-                .first()
-                .map_or(Ok(address), std::net::TcpListener::local_addr);
-            addresses.push(bound.map_err(failed)?);
             for (sockets, socket) in sockets.iter_mut().zip(group) {
                 sockets.push((socket, entry.clone()));
             }
         }
-        let shared = Shared::new(config, tls);
+        if let Some(address) = development {
+            let certificate = DevelopmentCertificate::new();
+            let certificate =
+                Arc::new(certificate.map_err(|error| StartError::Tls(error.to_string()))?);
+            let socket = quic::bind(address)
+                .or_else(|_| quic::bind(SocketAddr::new(address.ip(), 0)))
+                .and_then(|socket| Ok((socket.local_addr()?.port(), socket)));
+            let (port, socket) = socket.map_err(|error| bind_error("UDP", address, error))?;
+            quic.push((socket, quic_config(certificate.clone(), &config)?));
+            offer = Some(WebTransportOffer {
+                // A browser may take "localhost" for the IPv6 address alone.
+                host: address.ip().is_loopback().then_some(address.ip()),
+                port,
+                certificate: Some(certificate),
+            });
+        }
+        let shared = Shared::new(config, tls, offer);
         let router = http::router(shared.clone(), pages);
         let workers = sockets
             .into_iter()
             .enumerate()
             .map(|(index, sockets)| {
-                // One worker follows all certificates.
-                let certificates = std::mem::take(&mut certificates);
-                start_worker(index, sockets, certificates, shared.clone(), router.clone())
+                let listeners = Listeners {
+                    sockets,
+                    // These are of one worker each; the first has them all.
+                    quic: std::mem::take(&mut quic),
+                    certificates: std::mem::take(&mut certificates),
+                };
+                start_worker(index, listeners, shared.clone(), router.clone())
             })
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
@@ -196,13 +237,57 @@ impl Drop for Gateway {
 /// What a listener needs beside its socket, and the certificate to follow.
 fn entry(listener: &Listener) -> Result<(Entry, Option<Arc<Certificate>>), StartError> {
     let Some(files) = &listener.tls else {
-        return Ok((Entry { tls: None }, None));
+        return Ok((Entry::default(), None));
     };
     let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
     let certificate = Certificate::load(files.clone()).map_err(|error| failed(&error))?;
     let config = tls::server_config(Arc::clone(&certificate)).map_err(|error| failed(&error))?;
-    let tls = Some(TlsAcceptor::from(Arc::new(config)));
-    Ok((Entry { tls }, Some(certificate)))
+    let entry = Entry {
+        tls: Some(TlsAcceptor::from(Arc::new(config))),
+        webtransport: listener.webtransport,
+    };
+    Ok((entry, Some(certificate)))
+}
+
+/// The sockets of a listener: one of TCP for each worker, and one of UDP where it speaks WebTransport.
+fn bind(
+    listener: &Listener,
+    workers: usize,
+) -> Result<(Vec<std::net::TcpListener>, SocketAddr, Option<UdpSocket>), StartError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let failed = |error| bind_error("TCP", listener.address, error);
+        let group = listener::bind(listener.address, workers).map_err(failed)?;
+        let address = match group.first() {
+            Some(socket) => socket.local_addr().map_err(failed)?,
+            None => listener.address,
+        };
+        if !listener.webtransport {
+            return Ok((group, address, None));
+        }
+        match quic::bind(address) {
+            Ok(udp) => return Ok((group, address, Some(udp))),
+            // What the system chose for TCP may be taken for UDP.
+            Err(_) if listener.address.port() == 0 && attempts < MAX_BIND_ATTEMPTS => {}
+            Err(error) => return Err(bind_error("UDP", address, error)),
+        }
+    }
+}
+
+fn quic_config(
+    certificate: Arc<dyn ResolvesServerCert>,
+    config: &Config,
+) -> Result<quinn::ServerConfig, StartError> {
+    quic::server_config(certificate, &config.timeouts)
+        .map_err(|error| StartError::Tls(error.to_string()))
+}
+
+/// What one worker listens on, and the certificates it follows.
+struct Listeners {
+    sockets: Vec<(std::net::TcpListener, Entry)>,
+    quic: Vec<(UdpSocket, quinn::ServerConfig)>,
+    certificates: Vec<Arc<Certificate>>,
 }
 
 /// Waits for the threads, which end by themselves by now. A simulated gateway has none.
@@ -223,8 +308,7 @@ async fn join(workers: Vec<JoinHandle<()>>) {
 /// One thread with a runtime of its own: what it accepts stays on it.
 fn start_worker(
     index: usize,
-    sockets: Vec<(std::net::TcpListener, Entry)>,
-    certificates: Vec<Arc<Certificate>>,
+    listeners: Listeners,
     shared: Shared,
     router: Router,
 ) -> io::Result<JoinHandle<()>> {
@@ -232,21 +316,34 @@ fn start_worker(
         .enable_all()
         .max_blocking_threads(32)
         .build()?;
-    let listeners = {
+    let Listeners {
+        sockets,
+        quic,
+        certificates,
+    } = listeners;
+    let (sockets, endpoints) = {
         let _entered = runtime.enter();
-        sockets
+        let sockets = sockets
             .into_iter()
             .map(|(socket, entry)| Ok((net::listener(socket)?, entry)))
-            .collect::<io::Result<Vec<_>>>()?
+            .collect::<io::Result<Vec<_>>>()?;
+        let endpoints = quic
+            .into_iter()
+            .map(|(socket, config)| quic::endpoint(socket, config))
+            .collect::<io::Result<Vec<_>>>()?;
+        (sockets, endpoints)
     };
     thread::Builder::new()
         .name(format!("perigee-{index}"))
         .spawn(move || {
             runtime.block_on(async {
                 let mut accepting = JoinSet::new();
-                for (socket, entry) in listeners {
+                for (socket, entry) in sockets {
                     let (shared, router) = (shared.clone(), router.clone());
                     accepting.spawn(listener::accept(shared, socket, entry, router));
+                }
+                for endpoint in endpoints {
+                    accepting.spawn(quic::accept(shared.clone(), endpoint));
                 }
                 let mut following = JoinSet::new();
                 for certificate in certificates {
@@ -260,7 +357,7 @@ fn start_worker(
         })
 }
 
-fn bind_error(address: SocketAddr, error: io::Error) -> StartError {
+fn bind_error(protocol: &'static str, address: SocketAddr, error: io::Error) -> StartError {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => "another program uses it; stop that one or choose another port",
         io::ErrorKind::PermissionDenied => "choose a port above 1023 or grant CAP_NET_BIND_SERVICE",
@@ -270,6 +367,7 @@ fn bind_error(address: SocketAddr, error: io::Error) -> StartError {
         _ => "check the address",
     };
     StartError::Bind {
+        protocol,
         address,
         error,
         remedy,

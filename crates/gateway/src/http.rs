@@ -5,16 +5,19 @@
 //! - CORS headers are sent to origins that a rule names, and to nobody else;
 //! - an error is constant text plus a code: nothing a client sent comes back.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::{Body, to_bytes},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{any, post},
+    routing::{any, get, post},
 };
 use bytes::Bytes;
 use perigee_session::Code;
@@ -40,6 +43,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// Put on each request of a listener that speaks WebTransport on the UDP port of the same number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SamePort;
+
 /// Who asks, after the Origin was found to be allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
@@ -61,6 +68,7 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/{sid}/poll", post(poll::handle))
         .route("/perigee/v1/{sid}/up", post(uplink::handle))
         .route("/perigee/v1/origin", post(origin_is_allowed))
+        .route("/perigee/v1/webtransport", get(webtransport_offer))
         .route("/ws/{backend}", any(dialect::plain::handle))
         .route_layer(from_fn_with_state(shared.clone(), cors))
         .with_state(shared);
@@ -70,6 +78,34 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
 /// `origin`: an allowed page gets here.
 async fn origin_is_allowed(_asker: Asker) -> StatusCode {
     StatusCode::NO_CONTENT
+}
+
+/// `webtransport`: how to reach this gateway by WebTransport. No secret, so nobody is asked who they are.
+async fn webtransport_offer(
+    State(shared): State<Shared>,
+    same_port: Option<Extension<SamePort>>,
+) -> Response {
+    let Some(offer) = &shared.webtransport else {
+        return not_found().await;
+    };
+    let mut body = serde_json::Map::new();
+    // Where the listener is the same, so is the port, also when a firewall gives it another number outside.
+    if same_port.is_none() {
+        body.insert("port".to_owned(), offer.port.into());
+    }
+    if let Some(host) = offer.host {
+        // As in a URL.
+        let host = match host {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        body.insert("host".to_owned(), host.into());
+    }
+    if let Some(certificate) = &offer.certificate {
+        body.insert("hashes".to_owned(), json!([certificate.hash()]));
+    }
+    let body = serde_json::Value::Object(body).to_string();
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn not_found() -> Response {
@@ -127,6 +163,36 @@ impl Asker {
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.client.origin.as_deref()
     }
+
+    /// Checks the Origin of who asks from this address.
+    ///
+    /// # Errors
+    ///
+    /// No rule names it; the log says so.
+    pub(crate) fn identify(
+        shared: &Shared,
+        address: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<Self, Refusal> {
+        let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
+            let client = Client { origin, address };
+            access_log::refused(&client, "page", Code::Denied, why);
+            Refusal::new(Code::Denied, "this page may not use this gateway")
+        };
+        let origin = origin(headers)
+            .map_err(|malformed| denied(None, &format_args!("the Origin header {malformed}")))?
+            .map(Arc::new);
+        if !shared.config.policy.origin_allowed(origin.as_deref()) {
+            let why = match origin {
+                None => "no Origin header, and no allow rule has the origin \"none\"",
+                Some(_) => "no allow rule names this origin",
+            };
+            return Err(denied(origin, &why));
+        }
+        Ok(Self {
+            client: Client { origin, address },
+        })
+    }
 }
 
 impl FromRequestParts<Shared> for Asker {
@@ -147,24 +213,7 @@ impl FromRequestParts<Shared> for Asker {
             .collect();
         let trusted = &shared.config.trusted_proxies;
         let address = client_address(peer.ip(), forwarded_for.into_iter(), trusted);
-        let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
-            let client = Client { origin, address };
-            access_log::refused(&client, "page", Code::Denied, why);
-            Refusal::new(Code::Denied, "this page may not use this gateway")
-        };
-        let origin = origin(&parts.headers)
-            .map_err(|malformed| denied(None, &format_args!("the Origin header {malformed}")))?
-            .map(Arc::new);
-        if !shared.config.policy.origin_allowed(origin.as_deref()) {
-            let why = match origin {
-                None => "no Origin header, and no allow rule has the origin \"none\"",
-                Some(_) => "no allow rule names this origin",
-            };
-            return Err(denied(origin, &why));
-        }
-        Ok(Self {
-            client: Client { origin, address },
-        })
+        Self::identify(shared, address, &parts.headers)
     }
 }
 
@@ -185,15 +234,21 @@ impl Refusal {
     pub(crate) const fn code(&self) -> Code {
         self.code
     }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({"code": self.code.name(), "message": self.text}).to_string();
-        let mut response =
-            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let mut response = (
+            self.status(),
+            [(header::CONTENT_TYPE, "application/json")],
+            body,
+        )
+            .into_response();
         if matches!(self.code, Code::Overloaded | Code::GoingAway) {
             response
                 .headers_mut()

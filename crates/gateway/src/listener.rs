@@ -4,7 +4,9 @@
 //! Each worker thread has its own socket on the same address (SO_REUSEPORT), so that a connection,
 //! its session and its backends live on the thread that accepted it.
 
+pub(crate) mod development;
 mod io;
+pub(crate) mod quic;
 pub(crate) mod tls;
 
 use std::{
@@ -28,7 +30,7 @@ use tracing::{debug, warn};
 pub(crate) use self::io::{ClientSocket, Io};
 use self::io::{Requests, Wire};
 use crate::{
-    http::Peer,
+    http::{Peer, SamePort},
     net::{self, TcpListener, TcpStream},
     ops::{per_client::Share, stats::Counted},
     shared::Shared,
@@ -48,9 +50,11 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a listener does with its connections before they speak HTTP.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Entry {
     pub(crate) tls: Option<TlsAcceptor>,
+    /// WebTransport is spoken on the UDP port of the same number.
+    pub(crate) webtransport: bool,
 }
 
 /// Binds `count` sockets that share an address, one for each worker.
@@ -121,6 +125,23 @@ fn is_of_one_connection(error: &Error) -> bool {
 
 /// Starts a connection unless there are too many; then it is closed unread.
 fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, router: &Router) {
+    let Some(accepted) = admit(shared, peer) else {
+        return;
+    };
+    let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
+    shared.tasks.clone().spawn(async move {
+        match enter(&shared, stream, &entry).await {
+            Ok(wire) => {
+                let socket = ClientSocket::new(wire, accepted);
+                serve(&shared, socket, peer, &entry, router).await;
+            }
+            Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
+        }
+    });
+}
+
+/// Counts a connection, unless there are as many as there may be.
+fn admit(shared: &Shared, peer: SocketAddr) -> Option<Accepted> {
     let limits = &shared.config.limits;
     let Some(counted) = shared
         .stats
@@ -128,7 +149,7 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, ro
         .count_below(limits.max_connections as u64)
     else {
         debug!(client.addr = %peer.ip(), "connection refused: max_connections reached");
-        return;
+        return None;
     };
     // Behind a proxy all clients share one address, which the operator has said to trust.
     let behind_proxy = shared
@@ -143,22 +164,12 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, ro
     };
     let Some(share) = shared.connections_per_client.count_below(peer.ip(), max) else {
         debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
-        return;
+        return None;
     };
-    let accepted = Accepted {
+    Some(Accepted {
         _counted: counted,
         _share: share,
-    };
-    let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
-    shared.tasks.clone().spawn(async move {
-        match enter(&shared, stream, &entry).await {
-            Ok(wire) => {
-                let socket = ClientSocket::new(wire, accepted);
-                serve(&shared, socket, peer, router).await;
-            }
-            Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
-        }
-    });
+    })
 }
 
 /// What a connection counts against, for as long as its socket lives.
@@ -181,13 +192,23 @@ async fn enter(shared: &Shared, mut stream: TcpStream, entry: &Entry) -> Result<
     Ok(Wire::Tls(Box::new(stream)))
 }
 
-async fn serve(shared: &Shared, socket: ClientSocket, peer: SocketAddr, router: Router) {
+async fn serve(
+    shared: &Shared,
+    socket: ClientSocket,
+    peer: SocketAddr,
+    entry: &Entry,
+    router: Router,
+) {
+    let webtransport = entry.webtransport.then_some(SamePort);
     let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
     let io = Io::new(socket, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
+        if let Some(same_port) = webtransport {
+            request.extensions_mut().insert(same_port);
+        }
         let answer = router.clone().call(request);
         let in_service = requests.start();
         async move { answer.await.map(|response| in_service.until_sent(response)) }

@@ -1,6 +1,6 @@
 //! What every part of a running gateway may use: its configuration, its sessions, its counters.
 
-use std::{ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{net::IpAddr, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
 use perigee_session::Code;
@@ -12,6 +12,7 @@ use crate::{
     backend::TlsClients,
     config::Config,
     http::{Asker, Refusal},
+    listener::development::DevelopmentCertificate,
     net::now,
     ops::{
         access_log,
@@ -31,6 +32,7 @@ pub(crate) struct Shared(Arc<State>);
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) tls: Arc<TlsClients>,
+    pub(crate) webtransport: Option<WebTransportOffer>,
     pub(crate) registry: Registry,
     pub(crate) stats: Stats,
     pub(crate) connections_per_client: PerClient,
@@ -48,6 +50,17 @@ pub(crate) struct State {
     started: Instant,
 }
 
+/// How clients reach this gateway by WebTransport.
+#[derive(Debug)]
+pub(crate) struct WebTransportOffer {
+    /// `None` for the host that clients know the gateway by.
+    pub(crate) host: Option<IpAddr>,
+    /// Of UDP.
+    pub(crate) port: u16,
+    /// One that browsers know by its hash only.
+    pub(crate) certificate: Option<Arc<DevelopmentCertificate>>,
+}
+
 impl Deref for Shared {
     type Target = State;
 
@@ -57,10 +70,15 @@ impl Deref for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, tls: TlsClients) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        tls: TlsClients,
+        webtransport: Option<WebTransportOffer>,
+    ) -> Self {
         Self(Arc::new(State {
             config,
             tls: Arc::new(tls),
+            webtransport,
             registry: Registry::default(),
             stats: Stats::default(),
             connections_per_client: PerClient::default(),

@@ -28,12 +28,12 @@ pub fn seed(seed: u64) {
 /// The port is in use, or the roots that the policy's backends need cannot be read.
 pub async fn start(config: Config, port: u16) -> io::Result<(Gateway, JoinSet<()>)> {
     let tls = TlsClients::load(&config.policy).map_err(io::Error::other)?;
-    let shared = Shared::new(config, tls);
+    let shared = Shared::new(config, tls, None);
     let router = http::router(shared.clone(), Router::new());
     let listener = net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     let address = listener.local_addr()?;
     let mut accepting = JoinSet::new();
-    let entry = Entry { tls: None };
+    let entry = Entry::default();
     accepting.spawn(listener::accept(shared.clone(), listener, entry, router));
     Ok((Gateway::of(shared, vec![address], Vec::new()), accepting))
 }

@@ -1,7 +1,7 @@
 //! How frames reach a client and come from it. A transport moves frames; it knows no streams and
 //! no backends.
 //!
-//! Each of the three files has the handler of its requests and its [`Downlink`], which the session
+//! Each file but two has the handler of its requests and its [`Downlink`], which the session
 //! task polls. Uplink requests that belong to no downlink are in `uplink`.
 
 pub(crate) mod attach;
@@ -9,6 +9,7 @@ pub(crate) mod poll;
 pub(crate) mod stream;
 pub(crate) mod uplink;
 pub(crate) mod websocket;
+pub(crate) mod webtransport;
 
 use std::task::{Context, Poll};
 
@@ -16,16 +17,17 @@ use bytes::Bytes;
 use perigee_session::{Code, Link};
 use tokio_util::task::TaskTracker;
 
-/// The sending end of an attachment, and for a WebSocket the receiving end too.
+/// The sending end of an attachment, and for a WebSocket and WebTransport the receiving end too.
 pub(crate) enum Downlink {
     WebSocket(Box<websocket::Downlink>),
+    WebTransport(Box<webtransport::Downlink>),
     Stream(stream::Downlink),
     Poll(poll::Downlink),
 }
 
 /// What a downlink brought.
 pub(crate) enum Input {
-    /// A message: a whole number of frames.
+    /// A whole number of frames.
     Frames(Bytes),
     /// Something that is no message of ours.
     Violation,
@@ -44,6 +46,7 @@ impl Downlink {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::WebSocket(_) => "websocket",
+            Self::WebTransport(_) => "webtransport",
             Self::Stream(_) => "stream",
             Self::Poll(_) => "poll",
         }
@@ -51,14 +54,14 @@ impl Downlink {
 
     pub(crate) fn link(&self) -> Link {
         match self {
-            Self::WebSocket(_) | Self::Stream(_) => Link::Open,
+            Self::WebSocket(_) | Self::WebTransport(_) | Self::Stream(_) => Link::Open,
             Self::Poll(_) => Link::Poll,
         }
     }
 
     pub(crate) fn batch_bytes(&self) -> usize {
         match self {
-            Self::WebSocket(_) | Self::Stream(_) => BATCH_BYTES,
+            Self::WebSocket(_) | Self::WebTransport(_) | Self::Stream(_) => BATCH_BYTES,
             Self::Poll(_) => POLL_BATCH_BYTES,
         }
     }
@@ -67,6 +70,7 @@ impl Downlink {
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         match self {
             Self::WebSocket(downlink) => downlink.poll_room(cx),
+            Self::WebTransport(downlink) => downlink.poll_room(cx),
             Self::Stream(downlink) => downlink.poll_room(cx),
             Self::Poll(_) => Poll::Ready(Ok(())),
         }
@@ -76,6 +80,7 @@ impl Downlink {
     pub(crate) fn send(&mut self, frames: Vec<u8>) {
         match self {
             Self::WebSocket(downlink) => downlink.send(frames),
+            Self::WebTransport(downlink) => downlink.send(frames),
             Self::Stream(downlink) => downlink.send(frames),
             Self::Poll(downlink) => downlink.send(frames),
         }
@@ -85,6 +90,7 @@ impl Downlink {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
         match self {
             Self::WebSocket(downlink) => downlink.poll_flush(cx),
+            Self::WebTransport(downlink) => downlink.poll_flush(cx),
             Self::Stream(_) | Self::Poll(_) => Ok(()),
         }
     }
@@ -93,6 +99,7 @@ impl Downlink {
     pub(crate) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         match self {
             Self::WebSocket(downlink) => downlink.poll_input(cx),
+            Self::WebTransport(downlink) => downlink.poll_input(cx),
             Self::Stream(downlink) => downlink.poll_gone(cx).map(|()| Input::Gone),
             Self::Poll(downlink) => downlink.poll_gone(cx).map(|()| Input::Gone),
         }
@@ -102,6 +109,9 @@ impl Downlink {
     pub(crate) fn finish(self, frames: Vec<u8>, code: Code, tasks: &TaskTracker) {
         match self {
             Self::WebSocket(downlink) => {
+                tasks.spawn(downlink.finish(frames, code));
+            }
+            Self::WebTransport(downlink) => {
                 tasks.spawn(downlink.finish(frames, code));
             }
             Self::Stream(downlink) => downlink.send_last(frames),

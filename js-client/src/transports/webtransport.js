@@ -7,9 +7,12 @@ import { endOf, endpoint, refusal } from './http.js';
 /** What may wait to be sent: enough to keep a fast network busy, little enough to switch away from. */
 const QUEUE_BYTES = 65_536;
 
+/** How long a gateway may take to end a session whose stream has ended. */
+const CLOSE_MS = 2000;
+
 /**
  * What gateways offer, by URL, for as long as the page lives; null where there is no WebTransport.
- * @typedef {{ port?: number, hashes?: string[] }} Offer
+ * @typedef {{ host?: string, port?: number, hashes?: string[] }} Offer where what is missing is as for HTTP
  * @type {Map<string, Offer | null>}
  */
 const offers = new Map();
@@ -21,6 +24,8 @@ export function openWebTransport(config, sid, handlers) {
   let queued = 0;
   /** @type {WebTransport | undefined} */
   let session;
+  /** @type {Promise<import('./transport.js').End> | undefined} of the session */
+  let closed;
   /** @type {WritableStreamDefaultWriter<Uint8Array> | undefined} */
   let writer;
 
@@ -34,8 +39,11 @@ export function openWebTransport(config, sid, handlers) {
   const close = () => {
     over = true;
     asking.abort();
-    // Closing the session drops what is not sent yet, so the stream ends first.
-    (writer?.close() ?? Promise.resolve()).catch(() => {}).then(() => session?.close());
+    if (writer === undefined) return session?.close();
+    // The end of a session takes with it what is not sent yet, so the stream ends, and then the gateway ends the session.
+    writer.close().catch(() => {});
+    const late = setTimeout(() => session?.close(), CLOSE_MS);
+    return closed?.then(() => clearTimeout(late));
   };
   /** @param {import('./transport.js').End} end */
   const end = (end) => {
@@ -50,10 +58,9 @@ export function openWebTransport(config, sid, handlers) {
     if (offer === null) return { code: null, text: 'this gateway has no WebTransport', absent: true };
     if (!over) session = connect(config, sid, offer);
     if (session === undefined) return { code: null, text: '' };
-    const closed = session.closed.then(
-      ({ closeCode = 0, reason }) => ({ code: closeCode >= 4000 && closeCode < 4100 ? codeName(closeCode - 4000) : null, text: reason || `closed with ${closeCode}` }),
-      endOf,
-    );
+    closed = session.closed.then(({ closeCode = 0, reason }) => ({
+      code: closeCode >= 4000 && closeCode < 4100 ? codeName(closeCode - 4000) : null, text: reason || `closed with ${closeCode}`,
+    }), endOf);
     try {
       await session.ready;
       const stream = await session.createBidirectionalStream();
@@ -72,7 +79,8 @@ export function openWebTransport(config, sid, handlers) {
       // The gateway may have another certificate by now, or another port.
       if (writer === undefined) offers.delete(config.url);
     }
-    // The stream ends before the session, which says why.
+    // The stream ends before the session, which says why once this half has ended, too.
+    writer?.close().catch(() => {});
     return closed;
   };
   run().catch(endOf).then(end);
@@ -95,10 +103,11 @@ async function ask(config, signal) {
 }
 
 /** @param {import('./transport.js').Config} config @param {string} sid @param {Offer} offer */
-function connect({ WebTransport, url }, sid, { port, hashes }) {
+function connect({ WebTransport, url }, sid, { host, port, hashes }) {
   if (WebTransport === undefined) throw new TypeError('there is no WebTransport here');
   // Nothing stands between the page and this listener: whatever path a proxy gave the gateway is not known there.
   const address = new URL(`/perigee/v1/${sid}/wt`, url.replace(/^http:/, 'https:'));
+  if (host !== undefined) address.hostname = host;
   if (port !== undefined) address.port = String(port);
   return new WebTransport(address.href, hashes && {
     serverCertificateHashes: hashes.map((hash) => ({

@@ -31,6 +31,7 @@ shape! {
         address: At<String>,
         tls_certificate: At<String>,
         tls_key: At<String>,
+        webtransport: At<bool>,
     }
 }
 

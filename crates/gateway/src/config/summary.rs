@@ -54,7 +54,12 @@ fn describe_listener(listener: &Listener) -> String {
         Some(files) => format!(" with TLS from {}", files.certificate.display()),
         None => String::new(),
     };
-    format!("{}{tls}", listener.address)
+    let webtransport = if listener.webtransport {
+        ", and WebTransport over UDP"
+    } else {
+        ""
+    };
+    format!("{}{tls}{webtransport}", listener.address)
 }
 
 fn describe_backend(backend: &Backend) -> String {

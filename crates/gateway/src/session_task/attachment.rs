@@ -35,7 +35,7 @@ pub(super) enum Outcome {
 impl Attachment {
     pub(super) fn new(n: u32, downlink: Downlink, timeouts: &Timeouts, now: Instant) -> Self {
         let (ends_at, bytes_left) = match &downlink {
-            Downlink::WebSocket(_) => (None, None),
+            Downlink::WebSocket(_) | Downlink::WebTransport(_) => (None, None),
             Downlink::Stream(_) => (
                 Some(now + timeouts.stream_rotate),
                 Some(timeouts.stream_rotate_bytes),

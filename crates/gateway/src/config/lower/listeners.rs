@@ -22,6 +22,14 @@ pub(super) fn listeners(
     let mut listeners: Vec<Listener> = Vec::new();
     for table in tables {
         let tls = tls(&table.place, &table.value, folder, check_tls, problems);
+        let webtransport = table.value.webtransport.as_ref();
+        if let Some(at) = webtransport.filter(|at| at.value && tls.is_none()) {
+            problems.report(
+                &at.place,
+                "needs TLS",
+                "name the listener's tls_certificate and tls_key",
+            );
+        }
         let Some(at) = &table.value.address else {
             problems.missing(
                 &table.place.missing("address"),
@@ -40,7 +48,11 @@ pub(super) fn listeners(
                     &Malformed::new("is listed twice", "keep one of the two"),
                 );
             }
-            Ok(address) => listeners.push(Listener { address, tls }),
+            Ok(address) => listeners.push(Listener {
+                address,
+                tls,
+                webtransport: webtransport.is_some_and(|at| at.value),
+            }),
             Err(why) => problems.malformed(at, &why),
         }
     }
@@ -48,6 +60,7 @@ pub(super) fn listeners(
         listeners.push(Listener {
             address: defaults::LISTENER,
             tls: None,
+            webtransport: false,
         });
     }
     listeners
