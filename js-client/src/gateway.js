@@ -5,6 +5,7 @@
  * @typedef {import('./session.js').Kind} Kind
  * @typedef {import('./options.js').GatewayOptions} GatewayOptions
  * @typedef {import('./errors.js').ErrorCode} ErrorCode
+ * @typedef {ReturnType<typeof import('./socket.js').adopt>} AnySocket
  * @typedef {'idle' | 'connecting' | 'attached' | 'detached' | 'closed'} GatewayState
  *
  * @typedef {object} GatewayEvents
@@ -53,6 +54,8 @@ export class Gateway {
   #state = 'idle';
   /** @type {GatewayStats} of links that are over */
   #past = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0, attaches: 0, resumes: 0 };
+  /** @type {Promise<{ claim: () => AnySocket[] } | null>} the sockets of the page before this one */
+  #restored = Promise.resolve(null);
 
   /**
    * @param {string | URL} [url] base URL of the gateway; by default the origin this module was loaded from
@@ -60,6 +63,13 @@ export class Gateway {
    */
   constructor(url, options = {}) {
     this.#config = configure(url, options);
+    if (!options.surviveReload) return;
+    this.#restored = import('./reload.js').then(({ restore }) => restore(this, this.#links, (state, goneMs) => {
+      const link = this.#makeLink(state, goneMs);
+      if (this.#closed) link.close();
+      else this.#link ??= link;
+      return link;
+    }), () => null);
   }
 
   get url() {
@@ -105,6 +115,15 @@ export class Gateway {
     for (const link of this.#links) link.use(transport === 'auto' ? null : transport);
   }
 
+  /**
+   * The sockets that were open when this page was loaded again, with option `surviveReload`. They are closed if they are
+   * not asked for soon.
+   * @returns {Promise<AnySocket[]>}
+   */
+  async restored() {
+    return (await this.#restored)?.claim() ?? [];
+  }
+
   /** Breaks the transport in use as a network would. The client recovers by itself. */
   cut() {
     this.#link?.cut();
@@ -125,7 +144,8 @@ export class Gateway {
     return { link: this.#link, stream: this.#link.open(target, listener) };
   }
 
-  #makeLink() {
+  /** @param {import('./session.js').SessionState} [state] of a session to go on with @param {number} [goneMs] */
+  #makeLink(state, goneMs) {
     /** @type {Link} */
     const link = new Link(this.#config, (name, event) => {
       // A link that drains is nobody's concern but its sockets'.
@@ -140,7 +160,7 @@ export class Gateway {
         this.#setState('idle');
       }
       if (link.session.confirmed && code !== 'closed') this.#events.emit('lost', { code });
-    });
+    }, state, goneMs);
     this.#links.add(link);
     this.#setState('connecting');
     return link;

@@ -63,12 +63,18 @@ export class Link {
   #watching = null;
   #over = new AbortController();
 
-  /** @param {Config} config @param {Emit} emit @param {OnOver} onOver called when the link is closed */
-  constructor(config, emit, onOver) {
+  /**
+   * @param {Config} config
+   * @param {Emit} emit
+   * @param {OnOver} onOver called when the link is closed
+   * @param {import('./session.js').SessionState} [state] of a session to go on with
+   * @param {number} [goneMs] for how long nobody has
+   */
+  constructor(config, emit, onOver, state, goneMs = 0) {
     this.#config = config;
     this.#emit = emit;
     this.#whenOver = onOver;
-    this.session = new Session(config.timing);
+    this.session = new Session(config.timing, state);
     this.#timers = new Timers((name) => this.#onTimer(name));
     this.#uplink = new Uplink(config, this.session, this.#timers, (failure) => this.#onPosted(failure));
     this.#attempts = new Attempts(config, this.session, this.#timers, {
@@ -78,7 +84,8 @@ export class Link {
       ended: (end) => this.#endedBy(end),
       failed: (end) => this.#onFailed(end),
     });
-    this.#timers.after('connect', config.timing.connectTimeoutMs);
+    if (state === undefined) this.#timers.after('connect', config.timing.connectTimeoutMs);
+    else this.#detachedSince(Timers.now() - goneMs);
     // The first socket is opened by the caller, so that its OPEN goes with the first HELLO.
     queueMicrotask(() => this.#input(() => this.state === 'connecting' && this.#attempts.start('first')));
   }
@@ -97,9 +104,14 @@ export class Link {
    */
   open(target, listener) {
     const stream = this.session.open(target);
-    this.#listeners.set(stream, listener);
+    this.listen(stream, listener);
     this.kick();
     return stream;
+  }
+
+  /** @param {Stream} stream @param {() => void} listener */
+  listen(stream, listener) {
+    this.#listeners.set(stream, listener);
   }
 
   /** The session has news; it is asked once the caller is done. */
@@ -127,6 +139,15 @@ export class Link {
     this.#input(() => this.session.end('closed', ''));
   }
 
+  /** Lets go of the session without a word to anybody. */
+  leave() {
+    this.#over.abort();
+    this.#uplink.abort();
+    this.#timers.clearAll();
+    this.#attempts.close();
+    this.#setState('closed');
+  }
+
   // --- what the attempts tell ---
 
   /** @param {import('./attempts.js').Attempt} attempt @param {Kind | null} from */
@@ -151,10 +172,15 @@ export class Link {
   /** @param {string} reason */
   #onDetached(reason) {
     if (!this.#attempts.trying) this.#uplink.abort();
-    this.#detachedAt ??= Timers.now();
-    this.#timers.after('giveup', this.session.resumeMs + this.session.silenceMs);
+    this.#detachedSince(Timers.now());
     this.#setState('detached');
     this.#emit('detach', { reason });
+  }
+
+  /** @param {number} at */
+  #detachedSince(at) {
+    this.#detachedAt ??= at;
+    this.#timers.set('giveup', at + this.session.resumeMs + this.session.silenceMs);
   }
 
   /** @param {End} end */
@@ -307,11 +333,7 @@ export class Link {
       if (current && isSocket(current.kind) && !current.ended) current.transport.send(last);
       else this.#uplink.sendLast(last);
     }
-    this.#over.abort();
-    this.#uplink.abort();
-    this.#timers.clearAll();
-    this.#attempts.close();
-    this.#setState('closed');
+    this.leave();
     this.#whenOver(code === 'aborted' ? 'closed' : errorCode(code));
   }
 

@@ -23,6 +23,7 @@
  * @property {typeof globalThis.WebSocket} WebSocket
  * @property {typeof globalThis.WebTransport} WebTransport
  * @property {Storage | null} storage
+ * @property {boolean} surviveReload
  *
  * @typedef {Partial<Choices & Timing>} GatewayOptions
  *
@@ -54,7 +55,7 @@ const TIMING = {
   windowBytes: 262_144,
   sendBytes: 262_144,
 };
-const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'WebTransport', 'storage'];
+const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'WebTransport', 'storage', 'surviveReload'];
 
 /**
  * @param {string | URL | undefined} url

@@ -10,9 +10,6 @@
 
 import { Stream } from './stream.js';
 
-/** Changes when the text means something else. */
-const VERSION = 1;
-
 /**
  * @typedef {ReturnType<typeof pack>} Packed
  * @typedef {SessionState & { abouts: Map<Stream, unknown> }} Unpacked
@@ -24,7 +21,7 @@ const VERSION = 1;
  */
 export function pack({ token, streams, ...rest }, about = () => null) {
   return {
-    version: VERSION, ...rest, token: toBase64(token),
+    ...rest, token: toBase64(token),
     streams: streams.map((stream) => {
       const { id, target, reached, send, receive } = stream;
       return {
@@ -41,8 +38,7 @@ export function pack({ token, streams, ...rest }, about = () => null) {
  * @param {Packed} packed what `pack` made, by way of JSON
  * @returns {Unpacked}
  */
-export function unpack({ version, token, streams, ...rest }) {
-  if (version !== VERSION) throw new TypeError(`no snapshot of version ${VERSION}`);
+export function unpack({ token, streams, ...rest }) {
   /** @type {Map<Stream, unknown>} */
   const abouts = new Map();
   for (const one of streams) {

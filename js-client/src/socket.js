@@ -9,6 +9,7 @@
  * @property {Gateway | string | URL} [gateway] by default one Gateway for the origin this module was loaded from
  * @property {AbortSignal} [signal] gives the connection up, whatever state it is in
  * @property {'utf-8'} [encoding] `readable` yields strings
+ * @property {string} [label] what this connection is to the page, so that it is known again after a reload
  *
  * @typedef {Uint8Array | ArrayBuffer | string} Writable
  */
@@ -34,14 +35,43 @@ import { Gateway, openStream } from './gateway.js';
 import { Stream } from './stream.js';
 import { Timers } from './timers.js';
 
-const OPTIONS = ['gateway', 'signal', 'encoding'];
+const OPTIONS = ['gateway', 'signal', 'encoding', 'label'];
 /** What a socket that never had a stream can look at. */
 const NOTHING = new Stream(0, '', 0, 0);
 /** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
 const shared = new Map();
 
+/**
+ * What is to be known of a socket besides its stream, to go on with it in another page.
+ * @typedef {{ label: string, encoding: 'utf-8' | undefined, tail: number[], closing: boolean }} About
+ */
+
+/**
+ * Makes a socket of a stream that is there already; for reload.js, not for applications.
+ * @type {(gateway: Gateway, link: import('./link.js').Link, stream: Stream, about: About) => Socket<Uint8Array | string>}
+ */
+export let adopt;
+/** @type {{ link: import('./link.js').Link, stream: Stream } | null} the stream of the socket that is being made */
+let adopted = null;
+
 /** @template {Uint8Array | string} Chunk what `readable` yields */
 class Socket {
+  static {
+    adopt = (gateway, link, stream, about) => {
+      const { label, encoding } = about;
+      adopted = { link, stream };
+      try {
+        const socket = new Socket(stream.target, { gateway, label, encoding });
+        socket.#goOn(about);
+        return socket;
+      } finally {
+        adopted = null;
+      }
+    };
+  }
+
+  /** What the page calls it. */
+  label;
   /** @type {ReadableStream<Chunk>} */
   readable;
   /** @type {WritableStream<Writable>} Closing it half-closes the connection; that is done when all of it was delivered. */
@@ -65,6 +95,8 @@ class Socket {
   #change = new Deferred();
   /** @type {TextDecoder | null} */
   #decoder;
+  /** @type {number[]} the last bytes that were decoded, of which some may be no character yet */
+  #tail = [];
   /** Writes that are not in the log yet. */
   #queued = 0;
   /** The application is done with it: nothing it did not write or read yet matters. */
@@ -81,11 +113,13 @@ class Socket {
     const port = typeof portOrOptions === 'number' ? portOrOptions : undefined;
     const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
     for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
-    const { signal, encoding } = options;
+    const { signal, encoding, label = '' } = options;
     if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`unknown encoding ${String(encoding)}`);
+    if (typeof label !== 'string') throw new TypeError('the label is no string');
     const target = targetOf(host, port);
     const gateway = gatewayOf(options.gateway);
 
+    this.label = label;
     this.opened = this.#opened.promise;
     this.closed = this.#closed.promise;
     this.#decoder = encoding === undefined ? null : new TextDecoder(encoding, { ignoreBOM: true });
@@ -93,7 +127,11 @@ class Socket {
     this.writable = this.#makeWritable();
     try {
       if (signal?.aborted) throw new PerigeeError('aborted');
-      this.#channel = openStream(gateway, target, () => this.#refresh());
+      const refresh = () => this.#refresh();
+      adopted?.link.listen(adopted.stream, refresh);
+      const channel = adopted ?? openStream(gateway, target, refresh);
+      this.#channel = channel;
+      channel.stream.about = () => ({ label, encoding, tail: this.#tail, closing: this.#closing });
     } catch (error) {
       if (!(error instanceof PerigeeError)) throw error;
       this.#fail(error);
@@ -106,11 +144,14 @@ class Socket {
     }
   }
 
-  /** Bytes so far; `acked` of those sent were delivered to the server, `delivered` of those received were read. */
+  /**
+   * Bytes so far; `written` were taken from you, `acked` of those sent were delivered to the server, `delivered` of those
+   * received were read.
+   */
   get stats() {
     const { send, receive } = this.#channel?.stream ?? NOTHING;
     return {
-      sent: Math.min(send.sent, send.written), acked: send.acked,
+      written: send.written, sent: Math.min(send.sent, send.written), acked: send.acked,
       received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered,
     };
   }
@@ -227,6 +268,18 @@ class Socket {
     link.kick();
   }
 
+  /** The stream was another socket's, of which this is known. @param {About} about */
+  #goOn({ tail, closing }) {
+    const { send, receive } = this.#channel?.stream ?? NOTHING;
+    // The characters it had are the other socket's; what is left in the decoder is ours.
+    this.#decoder?.decode(Uint8Array.from(tail), { stream: true });
+    this.#tail = tail;
+    if (receive.discarding) void this.readable.cancel();
+    if (closing) void this.close();
+    else if (send.finished) this.writable.close().catch(() => {});
+    this.#refresh();
+  }
+
   // --- the session's end ---
 
   /** Something happened on the stream. */
@@ -257,6 +310,7 @@ class Socket {
       if (bytes === null) break;
       link.kick();
       const chunk = this.#decoder === null ? bytes : this.#decoder.decode(bytes, { stream: true });
+      if (this.#decoder !== null) this.#tail = [...this.#tail, ...bytes.subarray(-3)].slice(-3);
       // A piece of a character is no chunk yet.
       if (chunk.length === 0) continue;
       this.#reader.enqueue(/** @type {Chunk} */ (chunk));

@@ -335,6 +335,8 @@ export class Stream {
   reached = null;
   /** @type {{ code: import('./codes.js').EndCode, clean: boolean, text: string, acked: number } | null} */
   over = null;
+  /** @type {(() => unknown) | null} What its user wants to be known of it in another page, as JSON takes it. */
+  about = null;
   /** OPEN went out on the uplink in use. */
   openSent = false;
   /** @type {number | null} When a WELCOME first left the stream out. */

@@ -1,32 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TCPSocket } from '../src/index.js';
+import { makePage } from './support/page.js';
 import { pattern } from './support/random.js';
 import { KINDS, setup } from './support/setup.js';
 import { collect, until, within } from './support/wait.js';
 
-/** Node has no page, so here is one: the events a browser would send to its window. @param {import('node:test').TestContext} t */
-function makePage(t) {
-  const page = new EventTarget();
-  const watched = new Set();
-  /** @type {typeof page.addEventListener} */
-  const add = (type, ...rest) => {
-    watched.add(type);
-    page.addEventListener(type, ...rest);
-  };
-  Object.defineProperty(globalThis, 'addEventListener', { value: add, configurable: true });
-  t.after(() => Reflect.deleteProperty(globalThis, 'addEventListener'));
-  /** @param {string} type @param {boolean} [persisted] */
-  return async (type, persisted = false) => {
-    await until(() => watched.has(type), `the page is watched for ${type}`);
-    page.dispatchEvent(Object.assign(new Event(type), { persisted }));
-  };
-}
-
 for (const transport of KINDS) {
   test(`${transport}: a page that is put aside comes back to its connections`, async (t) => {
     const { gateway, fake, events } = await setup(t, { transport });
-    const happens = makePage(t);
+    const { happens } = makePage(t);
     const socket = new TCPSocket('echo', { gateway });
     const writer = socket.writable.getWriter();
     await writer.write(pattern(1, 0, 5000));
@@ -47,7 +30,7 @@ for (const transport of KINDS) {
 
   test(`${transport}: a page that goes for good ends its session`, async (t) => {
     const { gateway, fake } = await setup(t, { transport });
-    const happens = makePage(t);
+    const { happens } = makePage(t);
     const socket = new TCPSocket('sink', { gateway });
     await within(socket.opened, 'opened');
     await happens('pagehide');
@@ -57,7 +40,7 @@ for (const transport of KINDS) {
 
   test(`${transport}: a network that changed is looked at`, async (t) => {
     const { gateway, fake, events } = await setup(t, { transport, probeMs: 2000 });
-    const happens = makePage(t);
+    const { happens } = makePage(t);
     const socket = new TCPSocket('sink', { gateway });
     await within(socket.opened, 'opened');
     const { attaches } = gateway.stats;
@@ -71,7 +54,7 @@ for (const transport of KINDS) {
 
 test('a WebSocket that does not answer after the network changed is left', async (t) => {
   const { gateway, fake, events } = await setup(t, { transport: 'websocket', probeMs: 30 });
-  const happens = makePage(t);
+  const { happens } = makePage(t);
   const socket = new TCPSocket('sink', { gateway });
   await within(socket.opened, 'opened');
   const { downlink } = fake;
