@@ -27,7 +27,7 @@ export function makePage(t) {
   });
   /** @param {string} type @param {boolean} [persisted] */
   const happens = async (type, persisted = false) => {
-    await until(() => watched.has(type), `the page is watched for ${type}`);
+    await until(() => watched.has('pageshow'), 'the page is watched');
     page.dispatchEvent(Object.assign(new Event(type), { persisted }));
   };
   return { happens, storage };
