@@ -11,6 +11,7 @@ use perigee_integration_tests::{
     client::{Client, Stream, Transport},
     gateway::{Configuration, TestGateway},
     http::{Http, Version},
+    raw::Raw,
     wait::soon,
 };
 use perigee_session::{Code, Frame, Hello};
@@ -342,6 +343,61 @@ async fn a_violation_by_request_is_told_in_its_reply() {
         assert_eq!(over, Some(Code::Protocol), "{name}: {reply:?}");
         bystander.is_well(name).await;
     }
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_is_no_request() {
+    // Of HTTP/2 (RFC 9113 §6).
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let (_echo, gateway) = world().await;
+    let client = Client::connect(gateway.address, Transport::Stream).await;
+    let sid = client.welcomed().await;
+    let ping = frame(0x05, 0, 0, &[0; 4]);
+    let authorization = format!("Bearer {}", client.token());
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "gateway"),
+        (":path", &format!("/perigee/v1/{sid}/up")),
+        ("origin", ORIGIN),
+        ("authorization", &authorization),
+        ("content-length", &ping.len().to_string()),
+    ];
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        // A literal that is not indexed (RFC 7541 §6.2.2).
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("a short text"));
+            block.extend(text.as_bytes());
+        }
+    }
+    let http2 = |kind: u8, flags: u8, stream: u32, body: &[u8]| {
+        let len = u32::try_from(body.len()).expect("a short frame");
+        let mut frame = len.to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(body);
+        frame
+    };
+    let mut raw = Raw::connect(gateway.address).await;
+    let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    said.extend(http2(SETTINGS, 0, 0, &[]));
+    said.extend(http2(HEADERS, END_HEADERS, 1, &block));
+    said.extend(http2(DATA, 0, 1, &ping[..ping.len() / 2]));
+    said.extend(http2(RST_STREAM, 0, 1, &[0; 4]));
+    said.extend(http2(PING, 0, 0, &[7; 8]));
+    raw.write(said).await;
+    raw.read_until(&http2(PING, ACK, 0, &[7; 8])).await;
+    let stream = client.reach("echo").await;
+    stream.write(b"hello").await.expect("the session lives");
+    assert_eq!(stream.read().await.expect("an echo"), b"hello");
 }
 
 #[tokio::test]

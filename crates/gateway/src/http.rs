@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::{Body, HttpBody, to_bytes},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
@@ -265,14 +265,13 @@ pub(crate) fn frames_response(body: Body) -> Response {
 
 /// The whole body of a request, within its deadline and bound.
 pub(crate) async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
-    match timeout(
-        shared.config.timeouts.body,
-        to_bytes(request.into_body(), MAX_BODY_BYTES),
-    )
-    .await
-    {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(Refusal::new(
+    let body = request.into_body();
+    // hyper takes the body of an HTTP/2 request for whole when its connection dies of silence.
+    let whole = body.size_hint().exact();
+    let body = to_bytes(body, MAX_BODY_BYTES);
+    match timeout(shared.config.timeouts.body, body).await {
+        Ok(Ok(body)) if whole.is_none_or(|len| len == body.len() as u64) => Ok(body),
+        Ok(_) => Err(Refusal::new(
             Code::Protocol,
             "the body is cut or larger than 128 KiB",
         )),
