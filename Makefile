@@ -14,7 +14,7 @@ BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e fuzz deny need-run need-test binary unit pages browser clean
+.PHONY: help run build test check e2e transports fuzz deny need-run need-test binary unit pages browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,9 @@ browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with r
 
 # The whole workspace at once, so that its tests share what is built.
 binary: ; $(CARGO) build --workspace --bins --locked
+
+transports: need-test ## run every transport through every fault, and write the matrix into docs/transports.md
+	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test matrix
 
 fuzz: need-run ## hostile input for FUZZ_SECONDS; with cargo-fuzz and a nightly toolchain guided by coverage, too
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

@@ -17,11 +17,12 @@ use std::{
 };
 
 use perigee_session::{Code, Config, DetachReason, Event, Session, StreamId, StreamStats};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use self::{stream::Stream, uplink::Faults};
 use crate::{
-    http::{Http, Version},
+    http::{Error, Http, Version},
+    proxy::Medium,
     random::Random,
     wait::soon,
 };
@@ -73,6 +74,8 @@ pub struct Client {
 #[derive(Debug)]
 struct State {
     address: SocketAddr,
+    /// How long a request may take before it counts as lost.
+    patience: Duration,
     inner: Mutex<Inner>,
     /// Changes whenever the session does.
     changed: watch::Sender<()>,
@@ -94,6 +97,8 @@ struct Inner {
     epoch: u64,
     /// The transport of this epoch still lives.
     alive: bool,
+    /// Nothing was heard on the transports of epochs up to this one for too long.
+    silent: u64,
     /// Frames go up by requests over this HTTP; by the downlink itself if `None`.
     uplink: Option<Version>,
     /// The uplink's task runs.
@@ -134,7 +139,10 @@ impl Inner {
                     self.closed.insert(stream, Closed { code, text, stats });
                 }
                 Event::Detached { why, .. } => self.detached.push(why),
-                Event::PeerDead { .. } => self.alive = false,
+                Event::PeerDead { .. } => {
+                    self.alive = false;
+                    self.silent = self.epoch;
+                }
                 Event::GoAway { after, code } => self.go_away = Some((after, code)),
                 Event::Ended { code } => self.ended = Some(code),
                 // Streams look for themselves.
@@ -188,6 +196,25 @@ impl State {
         }
     }
 
+    /// Waits for a reply for as long as a client that is not to wait for ever.
+    async fn patiently<T>(
+        &self,
+        reply: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match timeout(self.patience, reply).await {
+            Ok(reply) => reply,
+            Err(late) => {
+                self.give_up_http2().await;
+                Err(late.into())
+            }
+        }
+    }
+
+    /// Leaves a connection that may carry nothing any more to itself: the next request makes another.
+    async fn give_up_http2(&self) {
+        self.http2.cut().await;
+    }
+
     fn http(&self, version: Version) -> Http {
         match version {
             Version::Http1 => self.http1.clone(),
@@ -206,6 +233,7 @@ impl Client {
     /// A client with other bounds than usual and an uplink that fails on purpose.
     #[must_use]
     pub fn with(address: SocketAddr, config: Config, faults: Faults, seed: u64) -> Self {
+        let patience = config.peer_dead;
         let inner = Inner {
             session: Session::client(config),
             opened: BTreeMap::new(),
@@ -215,6 +243,7 @@ impl Client {
             detached: Vec::new(),
             epoch: 0,
             alive: false,
+            silent: 0,
             uplink: None,
             uplink_runs: false,
             uplink_is_known: false,
@@ -224,6 +253,7 @@ impl Client {
         };
         let state = Arc::new(State {
             address,
+            patience,
             inner: Mutex::new(inner),
             changed: watch::Sender::new(()),
             paused: watch::Sender::new(false),
@@ -269,7 +299,7 @@ impl Client {
         let mut old =
             std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         old.shutdown().await;
-        self.state.http2.cut().await;
+        self.state.give_up_http2().await;
         self.state.change(|inner, now| {
             inner.epoch += 1;
             inner.alive = false;
@@ -440,6 +470,28 @@ impl Transport {
             Self::Poll => &[Self::Poll],
             Self::Http2Stream => &[Self::Http2Stream],
             Self::Http2Poll => &[Self::Http2Poll],
+        }
+    }
+
+    /// What carries it.
+    #[must_use]
+    pub const fn medium(self) -> Medium {
+        match self {
+            Self::WebSocket | Self::Stream | Self::Poll | Self::Http2Stream | Self::Http2Poll => {
+                Medium::Tcp
+            }
+        }
+    }
+
+    /// Its name in the ladder, and the HTTP it uses where that makes a difference.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Stream => "stream",
+            Self::Poll => "poll",
+            Self::Http2Stream => "stream (HTTP/2)",
+            Self::Http2Poll => "poll (HTTP/2)",
         }
     }
 

@@ -8,6 +8,8 @@
 
 pub mod backend;
 pub mod client;
+pub mod document;
+pub mod exchange;
 pub mod gateway;
 pub mod http;
 pub mod pattern;

@@ -56,20 +56,29 @@ impl Verifier {
     ///
     /// When one of them is not the one that was due.
     pub fn take(&mut self, bytes: &[u8]) {
+        if let Err(wrong) = self.check(bytes) {
+            panic!("{wrong}");
+        }
+    }
+
+    /// The next bytes, if they are the ones that were due.
+    ///
+    /// # Errors
+    ///
+    /// The offset of the first that is not, in words.
+    pub fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.expected.resize(bytes.len(), 0);
         self.pattern.fill(self.verified, &mut self.expected);
         if self.expected != bytes {
-            let wrong = self
+            let right = self
                 .expected
                 .iter()
                 .zip(bytes)
-                .position(|(want, got)| want != got);
-            panic!(
-                "seed {}: byte {} is wrong",
-                self.pattern.0,
-                self.verified + wrong.unwrap_or(0) as u64
-            );
+                .take_while(|(want, got)| want == got);
+            let offset = self.verified + right.count() as u64;
+            return Err(format!("seed {}: byte {offset} is wrong", self.pattern.0));
         }
         self.verified += bytes.len() as u64;
+        Ok(())
     }
 }

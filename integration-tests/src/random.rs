@@ -38,6 +38,28 @@ impl Random {
     }
 }
 
+/// The seed of one of many cases, so that each has the same one whichever others there are.
+#[must_use]
+pub fn seed_of(base: u64, case: &str) -> u64 {
+    case.bytes()
+        .fold(mix(base), |seed, byte| mix(seed ^ u64::from(byte)))
+}
+
+/// `PERIGEE_SEED`, to have a failure again, or the seed given.
+///
+/// # Panics
+///
+/// When it is not a number.
+#[must_use]
+pub fn seed_from_environment(default: u64) -> u64 {
+    match std::env::var("PERIGEE_SEED") {
+        Ok(seed) => seed
+            .parse()
+            .unwrap_or_else(|_| panic!("PERIGEE_SEED={seed:?} is not a number")),
+        Err(_) => default,
+    }
+}
+
 /// Scrambles a number.
 pub(crate) const fn mix(n: u64) -> u64 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

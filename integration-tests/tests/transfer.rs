@@ -8,7 +8,7 @@ use perigee_integration_tests::{
     client::{Client, Faults, Stream, Transport},
     gateway::{Configuration, TestGateway},
     pattern::{Pattern, Verifier},
-    proxy::{Fate, Proxy},
+    proxy::{End, Fate, Proxy},
     random::Random,
     wait::soon,
 };
@@ -106,10 +106,9 @@ async fn connections_may_be_cut_anywhere() {
     let (backend, gateway) = world().await;
     for seed in 0..6 {
         let mut random = Random::new(seed);
-        let proxy = Proxy::start(gateway.address, move || Fate {
-            up: random.range(1, 200_000),
-            down: random.range(1, 200_000),
-            reset: random.percent(50),
+        let proxy = Proxy::start(gateway.address, move || {
+            let (up, down) = (random.range(1, 200_000), random.range(1, 200_000));
+            Fate::cut(up, down, random.choose(&[End::Reset, End::Fin]))
         })
         .await;
         let client = Arc::new(Client::with(

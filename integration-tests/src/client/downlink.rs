@@ -24,13 +24,21 @@ const MAX_POLLS: usize = 3;
 /// Carries the session until the transport ends or another one takes over.
 pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
     // How a transport fails is not the story; that the session goes on is.
-    _ = match transport {
-        Transport::WebSocket => websocket(&state, epoch).await,
-        Transport::Stream => stream(&state, Version::Http1, epoch).await,
-        Transport::Http2Stream => stream(&state, Version::Http2, epoch).await,
-        Transport::Poll => polls(&state, Version::Http1, epoch).await,
-        Transport::Http2Poll => polls(&state, Version::Http2, epoch).await,
+    let carried = async {
+        _ = match transport {
+            Transport::WebSocket => websocket(&state, epoch).await,
+            Transport::Stream => stream(&state, Version::Http1, epoch).await,
+            Transport::Http2Stream => stream(&state, Version::Http2, epoch).await,
+            Transport::Poll => polls(&state, Version::Http1, epoch).await,
+            Transport::Http2Poll => polls(&state, Version::Http2, epoch).await,
+        };
     };
+    tokio::select! {
+        () = carried => {}
+        () = state.when(|inner| (inner.silent >= epoch).then_some(())) => {
+            state.give_up_http2().await;
+        }
+    }
     state.change(|inner, now| {
         if inner.epoch == epoch {
             inner.alive = false;
@@ -105,8 +113,11 @@ async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
         "sec-websocket-protocol",
         HeaderValue::from_static("perigee.v1"),
     );
-    let tcp = TcpStream::connect(state.address).await?;
-    let (websocket, _) = tokio_tungstenite::client_async(request, tcp).await?;
+    let handshake = async {
+        let tcp = TcpStream::connect(state.address).await?;
+        Ok(tokio_tungstenite::client_async(request, tcp).await?)
+    };
+    let (websocket, _) = state.patiently(handshake).await?;
     let (mut sink, mut source) = websocket.split();
     let began = state.change(|inner, now| {
         let newest = inner.epoch == epoch && inner.ended.is_none();
@@ -171,15 +182,10 @@ async fn stream(state: &State, version: Version, epoch: u64) -> Result<(), Error
     let Some((sid, hello)) = state.hello(epoch, Link::Open) else {
         return Ok(());
     };
-    let reply = state
-        .http(version)
-        .send(
-            Method::POST,
-            &format!("/perigee/v1/{sid}/stream"),
-            &[],
-            hello,
-        )
-        .await?;
+    let http = state.http(version);
+    let path = format!("/perigee/v1/{sid}/stream");
+    let reply = http.send(Method::POST, &path, &[], hello);
+    let reply = state.patiently(reply).await?;
     let status = reply.response.status();
     if status != StatusCode::OK {
         state.change(|inner, _| inner.refused(epoch, Refusal::Status(status.as_u16())));
@@ -234,10 +240,10 @@ async fn poll(
     hello: Vec<u8>,
 ) -> Result<(), Error> {
     state.until_reading().await;
-    let reply = state
-        .http(version)
-        .fetch(Method::POST, &format!("/perigee/v1/{sid}/poll"), &[], hello)
-        .await?;
+    let http = state.http(version);
+    let path = format!("/perigee/v1/{sid}/poll");
+    let reply = http.fetch(Method::POST, &path, &[], hello);
+    let reply = state.patiently(reply).await?;
     if reply.status != StatusCode::OK {
         state.change(|inner, _| inner.refused(epoch, Refusal::Status(reply.status.as_u16())));
         return Err("refused".into());

@@ -86,6 +86,8 @@ pub(super) async fn run(state: Arc<State>) {
             apply(&state, reply);
         }
     }
+    // Whoever waits for the end of the uplink is told.
+    state.change(|_, _| ());
 }
 
 /// The next request; `Some(None)` when frames go up another way or the session is gone.
@@ -116,17 +118,14 @@ fn next(inner: &mut Inner) -> Option<Option<Job>> {
 
 async fn post(state: &State, job: &Job) -> Result<Whole, Error> {
     let headers = [("authorization", job.authorization.as_str())];
-    state
-        .http(job.version)
-        .fetch(Method::POST, &job.path, &headers, job.body.clone())
-        .await
+    let http = state.http(job.version);
+    let reply = http.fetch(Method::POST, &job.path, &headers, job.body.clone());
+    state.patiently(reply).await
 }
 
 fn apply(state: &State, reply: Result<Whole, Error>) {
     state.change(|inner, now| match reply {
-        Ok(reply) if reply.status == StatusCode::OK => {
-            inner.session.handle_message(&reply.body, now)
-        }
+        Ok(reply) if reply.status == StatusCode::OK => inner.session.handle_reply(&reply.body, now),
         // The session is over; the downlink says why, or the next attach is refused.
         Ok(reply) if reply.status == StatusCode::NOT_FOUND => inner.uplink = None,
         Ok(_) | Err(_) => inner.session.rewind(now),

@@ -91,13 +91,26 @@ impl Session {
         named
     }
 
+    /// Applies the reply of an uplink request (client). That requests get through says nothing of
+    /// the downlink: its peer may be dead all the same.
+    pub fn handle_reply(&mut self, mut reply: &[u8], now: Instant) {
+        self.apply_frames(&mut reply, now, |_| {});
+        if !reply.is_empty() {
+            self.violated(&CodecError::Cut, now);
+        }
+    }
+
     /// Applies the whole frames at the front of `bytes` and leaves the rest of them there.
     pub fn handle_bytes(&mut self, bytes: &mut &[u8], now: Instant) {
         self.apply(bytes, now, |_| {});
     }
 
-    fn apply(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
+    fn apply(&mut self, bytes: &mut &[u8], now: Instant, named: impl FnMut(StreamId)) {
         self.heard(now);
+        self.apply_frames(bytes, now, named);
+    }
+
+    fn apply_frames(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
         while self.ended.is_none() {
             match Frame::decode(bytes) {
                 Ok(Some(frame)) => {

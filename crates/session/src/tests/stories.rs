@@ -570,6 +570,23 @@ fn a_held_poll_is_released_by_what_matters_only() {
 }
 
 #[test]
+fn replies_of_requests_are_no_sign_of_life_of_the_downlink() {
+    let config = Config::default();
+    let (mut pair, id) = Pair::open();
+    pair.attach(Link::Open, Uplink::Separate);
+    pair.client.write(id, b"x");
+    let said = pair.client_says();
+    pair.gateway_hears(&said);
+    pair.advance(config.peer_dead / 2);
+    let mut reply = Vec::new();
+    pair.gateway
+        .transmit_acks(&[id].into(), &mut reply, pair.now);
+    pair.client.handle_reply(&reply, pair.now);
+    pair.advance(config.peer_dead / 2);
+    assert!(events(&mut pair.client).contains(&Event::PeerDead { n: 2 }));
+}
+
+#[test]
 fn silence_is_broken_by_a_ping_and_ended_by_a_deadline() {
     let config = Config::default();
     let (mut pair, _) = Pair::open();
