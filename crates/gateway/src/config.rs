@@ -29,7 +29,7 @@ pub use self::{
     problem::{ConfigErrors, Problem},
     tls_files::TlsFiles,
 };
-use crate::policy::Policy;
+use crate::policy::{ForwardedHeader, Policy};
 
 /// All settings of a gateway.
 #[derive(Debug, Clone)]
@@ -38,8 +38,11 @@ pub struct Config {
     pub node: String,
     /// Threads, at least 1; by default one per core.
     pub workers: usize,
-    /// Whose `X-Forwarded-For` is believed ([`crate::policy::client_address`]). Default nobody's.
+    /// Whose word on the client's address is believed, in a header ([`crate::policy::client_address`]) or before it
+    /// (`proxy_protocol`). Default nobody's.
     pub trusted_proxies: Vec<IpNet>,
+    /// The one header in which trusted proxies tell the client's address. Default `X-Forwarded-For`.
+    pub forwarded_header: ForwardedHeader,
     /// Where clients connect; never empty. Default `127.0.0.1:8000`.
     pub listeners: Vec<Listener>,
     /// Backends and rules.
@@ -59,6 +62,8 @@ pub struct Config {
 pub struct Listener {
     /// Port 0 lets the system choose.
     pub address: SocketAddr,
+    /// Every connection begins with a PROXY header, and comes from a trusted proxy. Default no.
+    pub proxy_protocol: bool,
     /// TLS with this certificate; without, plain HTTP.
     pub tls: Option<TlsFiles>,
     /// WebTransport on the UDP port of the same number; never without `tls`. Default false.

@@ -236,13 +236,19 @@ impl Drop for Gateway {
 
 /// What a listener needs beside its socket, and the certificate to follow.
 fn entry(listener: &Listener) -> Result<(Entry, Option<Arc<Certificate>>), StartError> {
+    let proxy_protocol = listener.proxy_protocol;
     let Some(files) = &listener.tls else {
-        return Ok((Entry::default(), None));
+        let entry = Entry {
+            proxy_protocol,
+            ..Entry::default()
+        };
+        return Ok((entry, None));
     };
     let failed = |error: &dyn std::fmt::Display| StartError::Tls(error.to_string());
     let certificate = Certificate::load(files.clone()).map_err(|error| failed(&error))?;
     let config = tls::server_config(Arc::clone(&certificate)).map_err(|error| failed(&error))?;
     let entry = Entry {
+        proxy_protocol,
         tls: Some(TlsAcceptor::from(Arc::new(config))),
         webtransport: listener.webtransport,
     };

@@ -205,14 +205,14 @@ impl FromRequestParts<Shared> for Asker {
                 "the connection has no address",
             ));
         };
-        let forwarded_for: Vec<&str> = parts
-            .headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        let trusted = &shared.config.trusted_proxies;
-        let address = client_address(peer.ip(), forwarded_for.into_iter(), trusted);
+        let header = shared.config.forwarded_header;
+        let values = parts.headers.get_all(header.name()).iter();
+        let address = client_address(
+            peer.ip(),
+            header,
+            values.map(HeaderValue::as_bytes),
+            &shared.config.trusted_proxies,
+        );
         Self::identify(shared, address, &parts.headers)
     }
 }

@@ -21,6 +21,12 @@ mod shared;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+#[doc(hidden)]
+pub mod fuzzing {
+    //! Parsers of what strangers send, for fuzz targets.
+
+    pub use crate::listener::proxy_header;
+}
 mod transport;
 mod websocket;
 

@@ -5,7 +5,9 @@
 //! its session and its backends live on the thread that accepted it.
 
 pub(crate) mod development;
+mod entry;
 mod io;
+pub mod proxy_header;
 pub(crate) mod quic;
 pub(crate) mod tls;
 
@@ -22,17 +24,18 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::sleep;
 use tower_service::Service;
 use tracing::{debug, warn};
 
-pub(crate) use self::io::{ClientSocket, Io};
-use self::io::{Requests, Wire};
+use self::io::Requests;
+pub(crate) use self::{
+    entry::{Accepted, Entry},
+    io::{ClientSocket, Io},
+};
 use crate::{
     http::{Peer, SamePort},
-    net::{self, TcpListener, TcpStream},
-    ops::{per_client::Share, stats::Counted},
+    net::{TcpListener, TcpStream},
     shared::Shared,
 };
 
@@ -48,14 +51,6 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes hyper may hold per connection and direction.
 const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
-
-/// What a listener does with its connections before they speak HTTP.
-#[derive(Clone, Default)]
-pub(crate) struct Entry {
-    pub(crate) tls: Option<TlsAcceptor>,
-    /// WebTransport is spoken on the UDP port of the same number.
-    pub(crate) webtransport: bool,
-}
 
 /// Binds `count` sockets that share an address, one for each worker.
 ///
@@ -125,71 +120,16 @@ fn is_of_one_connection(error: &Error) -> bool {
 
 /// Starts a connection unless there are too many; then it is closed unread.
 fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, router: &Router) {
-    let Some(accepted) = admit(shared, peer) else {
+    let Some(accepted) = entry.admit(shared, peer) else {
         return;
     };
     let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
     shared.tasks.clone().spawn(async move {
-        match enter(&shared, stream, &entry).await {
-            Ok(wire) => {
-                let socket = ClientSocket::new(wire, accepted);
-                serve(&shared, socket, peer, &entry, router).await;
-            }
+        match entry.pass(&shared, stream, peer, accepted).await {
+            Ok((socket, client)) => serve(&shared, socket, client, &entry, router).await,
             Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
         }
     });
-}
-
-/// Counts a connection, unless there are as many as there may be.
-fn admit(shared: &Shared, peer: SocketAddr) -> Option<Accepted> {
-    let limits = &shared.config.limits;
-    let Some(counted) = shared
-        .stats
-        .connections
-        .count_below(limits.max_connections as u64)
-    else {
-        debug!(client.addr = %peer.ip(), "connection refused: max_connections reached");
-        return None;
-    };
-    // Behind a proxy all clients share one address, which the operator has said to trust.
-    let behind_proxy = shared
-        .config
-        .trusted_proxies
-        .iter()
-        .any(|net| net.contains(&peer.ip().to_canonical()));
-    let max = if behind_proxy {
-        usize::MAX
-    } else {
-        limits.max_connections_per_client
-    };
-    let Some(share) = shared.connections_per_client.count_below(peer.ip(), max) else {
-        debug!(client.addr = %peer.ip(), "connection refused: max_connections_per_client reached");
-        return None;
-    };
-    Some(Accepted {
-        _counted: counted,
-        _share: share,
-    })
-}
-
-/// What a connection counts against, for as long as its socket lives.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    _counted: Counted,
-    _share: Share,
-}
-
-/// What comes before HTTP: the first byte, and TLS where it is spoken.
-async fn enter(shared: &Shared, mut stream: TcpStream, entry: &Entry) -> Result<Wire> {
-    let timeouts = &shared.config.timeouts;
-    // Frames are written whole; waiting for more would only delay them.
-    _ = stream.set_nodelay(true);
-    timeout(timeouts.first_byte, net::readable(&mut stream)).await??;
-    let Some(tls) = &entry.tls else {
-        return Ok(Wire::Plain(stream));
-    };
-    let stream = timeout(timeouts.head, tls.accept(stream)).await??;
-    Ok(Wire::Tls(Box::new(stream)))
 }
 
 async fn serve(

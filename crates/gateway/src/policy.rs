@@ -36,7 +36,7 @@ pub use self::{
     malformed::{Malformed, quote},
     origin::{Origin, OriginPattern},
     pattern::{HostPattern, PortSet, TargetPattern, parse_network, parse_range},
-    proxies::client_address,
+    proxies::{ForwardedHeader, client_address},
     target::{BackendName, HostPort, Target},
 };
 

@@ -92,6 +92,15 @@ impl Shared {
         }))
     }
 
+    /// Whether the operator believes what this peer says of its clients.
+    pub(crate) fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.config
+            .trusted_proxies
+            .iter()
+            .any(|net| net.contains(&peer))
+    }
+
     /// Milliseconds since the gateway started.
     pub(crate) fn uptime_ms(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)

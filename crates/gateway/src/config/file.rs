@@ -15,6 +15,7 @@ shape! {
         node: At<String>,
         workers: At<u64>,
         trusted_proxies: List<String>,
+        forwarded_header: At<String>,
         listener: Tables<ListenerFile>,
         backend: Named<BackendFile>,
         allow: Tables<AllowFile>,
@@ -31,6 +32,7 @@ shape! {
         address: At<String>,
         tls_certificate: At<String>,
         tls_key: At<String>,
+        proxy_protocol: At<bool>,
         webtransport: At<bool>,
     }
 }

@@ -23,7 +23,7 @@ use super::{
     problem::{At, Problems},
     suggest::nearest,
 };
-use crate::policy::{Malformed, Policy, parse_range, quote};
+use crate::policy::{ForwardedHeader, Malformed, Policy, parse_range, quote};
 
 /// What a configuration depends on beyond its text.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +68,12 @@ pub(super) fn lower(
             workers
         },
         trusted_proxies: ranges(file.trusted_proxies.as_ref(), parse_range, problems),
+        forwarded_header: one_of(file.forwarded_header.as_ref(), &FORWARDED_HEADERS, problems),
         listeners: listeners::listeners(
             file.listener.as_ref().map_or(&[], |tables| &tables.0),
+            file.trusted_proxies
+                .as_ref()
+                .is_some_and(|list| !list.items.is_empty()),
             folder,
             surroundings.check_tls,
             problems,
@@ -86,6 +90,12 @@ pub(super) fn lower(
         warnings: Vec::new(),
     }
 }
+
+/// In lower case, as HTTP/2 sends them.
+const FORWARDED_HEADERS: [(&str, ForwardedHeader); 2] = [
+    ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+    ("forwarded", ForwardedHeader::Forwarded),
+];
 
 fn node(node: Option<&At<String>>, problems: &mut Problems) -> String {
     let Some(node) = node else {

@@ -72,6 +72,7 @@ fn the_reference_writes_the_defaults() {
     assert_eq!(written.node, default.node);
     assert_eq!(written.workers, default.workers);
     assert_eq!(written.trusted_proxies, default.trusted_proxies);
+    assert_eq!(written.forwarded_header, default.forwarded_header);
     let mut listeners = written.listeners.clone();
     let tls = TlsFiles {
         certificate: "cert.pem".into(),
@@ -185,7 +186,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 57, "{seen} keys");
+    assert!(seen >= 59, "{seen} keys");
 }
 
 #[test]
@@ -257,7 +258,7 @@ heartbeat = "2h"
 "#;
     let want = [
         "p.toml:1: node: \"N\" is not a node id; use 1 to 16 of a-z and 0-9",
-        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, listener, backend, allow, deny, limits, timeouts, log",
+        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, listener, backend, allow, deny, limits, timeouts, log",
         "p.toml:5: backend.irc.address: \"irc.example.org:0\" has no valid port; write host:port with a port from 1 to 65535",
         "p.toml:6: backend.irc.tls: \"yes\" is neither true nor false; write true or false, without quotes",
         "p.toml:7: backend.irc.networks: 7 is not text; write \"7\"",

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::rustls::{self, crypto::ring, server::ResolvesServerCert, version::TLS13};
 use tracing::debug;
 
-use super::{Accepted, admit};
+use super::entry::{Accepted, admit};
 use crate::{
     config::Timeouts,
     ops::stats::{Counted, Gauge},

@@ -15,6 +15,7 @@ pub(super) type CheckTls = fn(&TlsFiles) -> Result<(), TlsFilesError>;
 /// Lowers all listeners; without any there is the default one. Relative paths start at `folder`.
 pub(super) fn listeners(
     tables: &[At<ListenerFile>],
+    has_trusted_proxies: bool,
     folder: &Path,
     check_tls: CheckTls,
     problems: &mut Problems,
@@ -30,6 +31,17 @@ pub(super) fn listeners(
                 "name the listener's tls_certificate and tls_key",
             );
         }
+        let proxy_protocol = match &table.value.proxy_protocol {
+            Some(at) if at.value && !has_trusted_proxies => {
+                problems.report(
+                    &at.place,
+                    "would refuse every connection, as no proxy is trusted",
+                    "list the proxy's address in trusted_proxies",
+                );
+                true
+            }
+            at => at.as_ref().is_some_and(|at| at.value),
+        };
         let Some(at) = &table.value.address else {
             problems.missing(
                 &table.place.missing("address"),
@@ -50,6 +62,7 @@ pub(super) fn listeners(
             }
             Ok(address) => listeners.push(Listener {
                 address,
+                proxy_protocol,
                 tls,
                 webtransport: webtransport.is_some_and(|at| at.value),
             }),
@@ -59,6 +72,7 @@ pub(super) fn listeners(
     if listeners.is_empty() {
         listeners.push(Listener {
             address: defaults::LISTENER,
+            proxy_protocol: false,
             tls: None,
             webtransport: false,
         });
