@@ -5,7 +5,7 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -164,12 +164,26 @@ impl TlsClient {
     /// # Errors
     ///
     /// The gateway is gone, or the handshake failed.
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        self.connect_after(address, b"").await
+    }
+
+    /// The same, with these bytes before the handshake.
+    ///
+    /// # Errors
+    ///
+    /// The gateway is gone, or the handshake failed.
     ///
     /// # Panics
     ///
     /// Never.
-    pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(address).await?;
+    pub async fn connect_after(
+        &self,
+        address: SocketAddr,
+        before: &[u8],
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(before).await?;
         // Without it the end of a record waits for the acknowledgement of its beginning.
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(NAME).expect("a name");

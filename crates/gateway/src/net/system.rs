@@ -30,7 +30,9 @@ pub(crate) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>
 
 /// Waits until something can be read: bytes or an end.
 pub(crate) async fn readable(stream: &mut TcpStream) -> io::Result<()> {
-    stream.readable().await
+    // Readiness alone may be what is left of an earlier read.
+    stream.peek(&mut [0]).await?;
+    Ok(())
 }
 
 /// Has the system ask after a silent peer.
