@@ -13,6 +13,7 @@ const BUDGET_BYTES = {
   [FIRST]: 15 * 1024,
   'src/origin.js': 512,
   'src/page.js': 1024,
+  'src/transports/port.js': 768,
   'src/transports/webtransport.js': 1280,
   'src/reload.js': 1536,
 };

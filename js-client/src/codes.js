@@ -25,6 +25,9 @@ export class Fault extends Error {
   }
 }
 
+/** What a worker says to a tab when it found no gateway to say anything. */
+export const OFFLINE = 0xffff;
+
 /**
  * The name of a number; what a newer gateway says and this client does not know counts as a fault of the gateway.
  * @param {number} number

@@ -56,6 +56,8 @@ export class Gateway {
   #past = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0, attaches: 0, resumes: 0 };
   /** @type {Promise<{ claim: () => AnySocket[] } | null>} the sockets of the page before this one */
   #restored = Promise.resolve(null);
+  /** @type {import('./relay.js').News | null} the last from the worker that has our session */
+  #news = null;
 
   /**
    * @param {string | URL} [url] base URL of the gateway; by default the origin this module was loaded from
@@ -63,6 +65,13 @@ export class Gateway {
    */
   constructor(url, options = {}) {
     this.#config = configure(url, options);
+    const { shared } = this.#config;
+    if (shared) {
+      shared.told = (news) => {
+        this.#news = news;
+        this.#tell(news.name, news.event);
+      };
+    }
     if (!options.surviveReload) return;
     this.#restored = import('./reload.js').then(({ restore }) => restore(this, this.#links, (state, goneMs) => {
       const link = this.#makeLink(state, goneMs);
@@ -82,14 +91,15 @@ export class Gateway {
 
   /** The transport in use, or null. @returns {Kind | null} */
   get transport() {
-    return this.#link?.transport ?? null;
+    const transport = this.#link?.transport ?? null;
+    return transport === 'port' ? this.#news?.transport ?? null : transport;
   }
 
   /** @returns {GatewayStats} */
   get stats() {
     const sum = { ...this.#past };
     for (const link of this.#links) addTo(sum, link);
-    return sum;
+    return { ...sum, ...this.#news?.stats };
   }
 
   /**
@@ -111,6 +121,11 @@ export class Gateway {
       checkKind(transport);
       checkUsable(transport, this.#config);
     }
+    const { shared } = this.#config;
+    if (shared) {
+      shared.say({ use: transport });
+      return;
+    }
     this.#config = { ...this.#config, transport };
     for (const link of this.#links) link.use(transport === 'auto' ? null : transport);
   }
@@ -126,7 +141,8 @@ export class Gateway {
 
   /** Breaks the transport in use as a network would. The client recovers by itself. */
   cut() {
-    this.#link?.cut();
+    if (this.#link?.transport === 'port') this.#config.shared?.say({ cut: true });
+    else this.#link?.cut();
   }
 
   /** Ends the session and all its sockets, for good. Does nothing the second time. */
@@ -150,8 +166,10 @@ export class Gateway {
     const link = new Link(this.#config, (name, event) => {
       // A link that drains is nobody's concern but its sockets'.
       if (this.#link !== link) return;
-      if ('state' in event) this.#setState(event.state);
-      else this.#events.emit(name, event);
+      // Of a session in a worker the worker tells.
+      if (link.transport === 'port') return;
+      if ('to' in event) this.#config = { ...this.#config, shared: null };
+      this.#tell(name, event);
     }, (code) => {
       addTo(this.#past, link);
       this.#links.delete(link);
@@ -164,6 +182,12 @@ export class Gateway {
     this.#links.add(link);
     this.#setState('connecting');
     return link;
+  }
+
+  /** @template {keyof GatewayEvents} Name @param {Name} name @param {GatewayEvents[Name]} event */
+  #tell(name, event) {
+    if ('state' in event) this.#setState(event.state);
+    else this.#events.emit(name, event);
   }
 
   /** @param {GatewayState} state */

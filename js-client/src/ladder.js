@@ -122,7 +122,10 @@ export class Ladder {
     this.#failures[kind] = 0;
     this.#worked = kind;
     this.startOver();
-    if (this.forced !== null) return;
+    // What a worker knows no gateway knows, and the other way round.
+    if (kind === 'port') this.#list = ['port'];
+    else this.leave('port');
+    if (this.forced !== null || kind === 'port') return;
     remember(this.#config, kind);
     if (kind === this.#list[0]) this.#stepUpsInVain = 0;
   }

@@ -24,6 +24,7 @@
  * @property {typeof globalThis.WebTransport} WebTransport
  * @property {Storage | null} storage
  * @property {boolean} surviveReload
+ * @property {boolean | string | URL} shared
  *
  * @typedef {Partial<Choices & Timing>} GatewayOptions
  *
@@ -36,7 +37,14 @@
  * @property {typeof globalThis.WebSocket | undefined} WebSocket
  * @property {typeof globalThis.WebTransport | undefined} WebTransport
  * @property {Storage | null} storage
+ * @property {Shared | null} shared
  * @property {Timing} timing
+ *
+ * @typedef {object} Shared the session that all tabs have in common
+ * @property {string | URL | null} script of the worker that has it, null for ours
+ * @property {string} name of that worker, which is all that it is told
+ * @property {(request: import('./relay.js').Request) => void} say asks something of it
+ * @property {(news: import('./relay.js').News) => void} told is called with what happens to it
  */
 
 import { KINDS } from './ladder.js';
@@ -55,7 +63,7 @@ const TIMING = {
   windowBytes: 262_144,
   sendBytes: 262_144,
 };
-const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'WebTransport', 'storage', 'surviveReload'];
+const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'WebTransport', 'storage', 'surviveReload', 'shared'];
 
 /**
  * @param {string | URL | undefined} url
@@ -83,10 +91,14 @@ export function configure(url, options) {
   const transports = list.filter((kind) => usable(kind, platform));
   if (transports.length === 0) throw new TypeError('there is no transport here');
 
+  const base = baseUrl(url);
+  const shared = shareWith(base, options, { ...timing, transport, transports });
   return {
-    url: baseUrl(url),
-    transport,
-    transports,
+    url: base,
+    // A tab that shares leaves the choice to the worker; the others are for where there is no worker.
+    transport: shared ? 'auto' : transport,
+    transports: shared ? ['port', ...(transport === 'auto' ? transports : [transport])] : transports,
+    shared,
     origin: options.origin,
     // Called as a method of something else, a browser's fetch refuses to work.
     fetch: options.fetch ?? ((...request) => globalThis.fetch(...request)),
@@ -94,6 +106,20 @@ export function configure(url, options) {
     storage: options.storage === undefined ? defaultStorage() : options.storage,
     timing,
   };
+}
+
+/**
+ * @param {string} url
+ * @param {GatewayOptions} options
+ * @param {GatewayOptions} rest what the worker's Gateway is to be like; tabs that want another one have another worker
+ * @returns {Shared | null}
+ */
+function shareWith(url, { shared, surviveReload }, rest) {
+  if (!shared || !globalThis.SharedWorker) return null;
+  if (surviveReload) throw new TypeError('shared and surviveReload exclude each other');
+  const script = shared === true ? null : shared;
+  if (script === null && new URL(import.meta.url).origin !== location.origin) throw new TypeError('shared needs the URL of a script on this origin');
+  return { script, name: JSON.stringify([url, rest]), say: () => {}, told: () => {} };
 }
 
 /** @param {unknown} kind @returns {asserts kind is Kind} */

@@ -28,6 +28,7 @@ const MAX_FAREWELLS = 1024;
 const ACKS = {
   websocket: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
   webtransport: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
+  port: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
   stream: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
   poll: { share: 1 / 2, delayMs: Infinity, endDelayMs: 1000 },
 };

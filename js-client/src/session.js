@@ -11,7 +11,7 @@
  * @typedef {import('./frame.js').Frame} Frame
  * @typedef {import('./codes.js').Code} Code
  * @typedef {import('./codes.js').EndCode} EndCode
- * @typedef {'websocket' | 'webtransport' | 'stream' | 'poll'} Kind
+ * @typedef {'websocket' | 'webtransport' | 'stream' | 'poll' | 'port'} Kind `port` leads to a worker that has a session of its own
  * @typedef {{ type: 'welcome', n: number, first: boolean } | { type: 'late', n: number }
  *   | { type: 'refused', n: number, code: Code, text: string } | { type: 'detach', n: number, why: number }
  *   | { type: 'goaway', afterMs: number, code: Code } | { type: 'dead', n: number }
@@ -39,7 +39,7 @@
  * @property {Stream[]} streams those that are not over, in the order of their ids
  */
 
-import { codeName, codeNumber } from './codes.js';
+import { OFFLINE, codeName, codeNumber } from './codes.js';
 import { TOKEN_BYTES, VERSION, Writer, encode } from './frame.js';
 import { Outbox } from './outbox.js';
 import { Stream, StreamError } from './stream.js';
@@ -61,7 +61,7 @@ const DEAD_HEARTBEATS = 2.2;
 const MISSING_MS = 5000;
 
 /** Whether frames go up a transport as well as down. @param {Kind} kind */
-export const isSocket = (kind) => kind === 'websocket' || kind === 'webtransport';
+export const isSocket = (kind) => kind === 'websocket' || kind === 'webtransport' || kind === 'port';
 
 export class Session {
   /** @type {string | null} null until the first WELCOME. */
@@ -507,7 +507,7 @@ export class Session {
       case 'RESET': {
         // The final ack of a log that ended well may be all that is missing for a clean end.
         if (frame.ack <= stream.send.sent) this.#acked(stream, frame.ack);
-        const code = codeName(frame.code);
+        const code = frame.code === OFFLINE ? 'offline' : codeName(frame.code);
         // A gateway that ends a stream in good order while we miss a part of it broke it off.
         if (code === 'closed') this.#lose(stream, 'reset', frame.text);
         else this.#finish(stream, code, frame.text);

@@ -314,6 +314,17 @@ export class ReceiveLog {
     return true;
   }
 
+  /** A copy of bytes that wait. @param {number} from offset @param {number} to */
+  copy(from, to) {
+    return this.#held.copy(from - this.delivered, to - from);
+  }
+
+  /** They were taken by somebody else, who has a copy. @param {number} to offset */
+  drop(to) {
+    this.#held.drop(to - this.delivered);
+    this.delivered = to;
+  }
+
   /** The next bytes for the application, or null. Taking them is delivering them. */
   take() {
     const bytes = this.#held.shift();

@@ -14,6 +14,7 @@ import { openWebSocket } from './websocket.js';
 export const OPEN = {
   websocket: openWebSocket,
   webtransport: lazily(async () => (await import('./webtransport.js')).openWebTransport),
+  port: lazily(async () => (await import('./port.js')).openPort),
   stream: openStream,
   poll: openPoll,
 };

@@ -1,0 +1,70 @@
+/** A MessagePort to the worker that has one session for all tabs: frames both ways, and news of that session. */
+
+import { endOf } from './http.js';
+
+/** @type {import('./transport.js').Open} */
+export function openPort({ shared }, sid, handlers) {
+  if (shared === null) throw new TypeError('nothing is shared');
+  let over = false;
+  /** @type {MessagePort | null} */
+  let port = null;
+  const unlock = new AbortController();
+  const close = () => {
+    over = true;
+    unlock.abort();
+    // What was posted before still arrives.
+    port?.close();
+  };
+  /** @param {import('./transport.js').End} end */
+  const end = (end) => {
+    if (over) return;
+    close();
+    handlers.end(end);
+  };
+  try {
+    const { script, name } = shared;
+    const options = /** @type {const} */ ({ type: 'module', name });
+    // Written like this bundlers find the script.
+    const worker = script === null ? new SharedWorker(new URL('../shared-worker.js', import.meta.url), options) : new SharedWorker(script, options);
+    worker.onerror = () => end({ code: null, text: 'the worker does not start', absent: true });
+    port = worker.port;
+    port.onmessage = ({ data }) => {
+      /** @type {import('../relay.js').Message} */
+      const { frames, news, ended } = data;
+      if (over) return;
+      if (frames) handlers.frames(frames);
+      if (news) shared.told(news);
+      if (ended) end({ code: ended, text: 'the worker does not know this tab' });
+    };
+    const there = port;
+    shared.say = (request) => there.postMessage({ request });
+    there.postMessage({ frames: handlers.hello().slice() });
+    void lock(there, unlock.signal);
+  } catch (error) {
+    queueMicrotask(() => end({ ...endOf(error), absent: true }));
+  }
+  return {
+    // The windows of the streams bound what is on its way.
+    room: () => (port === null ? 0 : Infinity),
+    send: (bytes) => {
+      const copy = bytes.slice();
+      port?.postMessage({ frames: copy }, [copy.buffer]);
+    },
+    close,
+  };
+}
+
+/**
+ * Holds a lock as long as the transport and its page live, and says its name: whoever gets it after us knows that the tab
+ * is gone, however it went.
+ * @param {MessagePort} port
+ * @param {AbortSignal} signal
+ */
+async function lock(port, signal) {
+  const name = `perigee:tab:${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;
+  await globalThis.navigator?.locks?.request(name, () => /** @type {Promise<void>} */ (new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve());
+    if (signal.aborted) resolve();
+    else port.postMessage({ lock: name });
+  })));
+}
