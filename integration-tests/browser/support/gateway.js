@@ -20,13 +20,15 @@ export class Gateway {
   #process;
   #folder;
   #config;
+  #listener;
   port;
 
-  /** @param {Process} running @param {number} port @param {string | null} folder @param {string | null} config */
-  constructor(running, port, folder, config) {
+  /** @param {Process} running @param {number} port @param {string | null} folder @param {string | null} config @param {string} [listener] */
+  constructor(running, port, folder, config, listener = '') {
     this.#process = running;
     this.#folder = folder;
     this.#config = config;
+    this.#listener = listener;
     this.port = port;
   }
 
@@ -37,10 +39,14 @@ export class Gateway {
     return new Gateway(running, Number(port), null, null);
   }
 
-  /** A gateway with these backends and rules. @param {string} config TOML without a listener */
-  static async serve(config) {
+  /**
+   * A gateway with these backends and rules.
+   * @param {string} config TOML without a listener
+   * @param {string} [listener] keys of the listener besides its address
+   */
+  static async serve(config, listener = '') {
     const folder = await mkdtemp(join(tmpdir(), 'perigee-gateway-'));
-    const gateway = new Gateway(await serve(folder, config, 0), 0, folder, config);
+    const gateway = new Gateway(await serve(folder, config, 0, listener), 0, folder, config, listener);
     gateway.port = await portOf(gateway.#process);
     return gateway;
   }
@@ -62,7 +68,7 @@ export class Gateway {
   async crash() {
     if (this.#folder === null || this.#config === null) throw new Error('only a gateway with a configuration can start again');
     await this.#process.stop('SIGKILL');
-    this.#process = await serve(this.#folder, this.#config, this.port);
+    this.#process = await serve(this.#folder, this.#config, this.port, this.#listener);
     await portOf(this.#process);
   }
 
@@ -78,10 +84,10 @@ export class Gateway {
   }
 }
 
-/** @param {string} folder @param {string} config @param {number} port */
-async function serve(folder, config, port) {
+/** @param {string} folder @param {string} config @param {number} port @param {string} listener */
+async function serve(folder, config, port, listener) {
   const file = join(folder, 'perigee.toml');
-  await writeFile(file, `${config}\n[[listener]]\naddress = "127.0.0.1:${port}"\n`);
+  await writeFile(file, `${config}\n[[listener]]\naddress = "127.0.0.1:${port}"\n${listener}\n`);
   return new Process(binary(), ['serve', '--config', file]);
 }
 
