@@ -8,6 +8,7 @@
 mod downlink;
 mod stream;
 mod uplink;
+mod webtransport;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,8 @@ use crate::{
 pub enum Transport {
     /// One WebSocket for both directions.
     WebSocket,
+    /// One WebTransport session with a stream for both directions.
+    WebTransport,
     /// An endless reply down, POSTs up.
     Stream,
     /// Held replies down, POSTs up.
@@ -44,7 +47,17 @@ pub enum Transport {
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::WebSocket,
+        Self::WebTransport,
+        Self::Stream,
+        Self::Poll,
+        Self::Http2Stream,
+        Self::Http2Poll,
+    ];
+
+    /// Those that pass through a proxy for TCP.
+    pub const OVER_TCP: [Self; 5] = [
         Self::WebSocket,
         Self::Stream,
         Self::Poll,
@@ -114,7 +127,7 @@ struct Inner {
 /// How the gateway turned a transport away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// A WebSocket close code.
+    /// The close code of a WebSocket or a WebTransport session.
     Close(u16),
     /// An HTTP status.
     Status(u16),
@@ -466,6 +479,7 @@ impl Transport {
     pub const fn only(self) -> &'static [Self] {
         match self {
             Self::WebSocket => &[Self::WebSocket],
+            Self::WebTransport => &[Self::WebTransport],
             Self::Stream => &[Self::Stream],
             Self::Poll => &[Self::Poll],
             Self::Http2Stream => &[Self::Http2Stream],
@@ -480,6 +494,7 @@ impl Transport {
             Self::WebSocket | Self::Stream | Self::Poll | Self::Http2Stream | Self::Http2Poll => {
                 Medium::Tcp
             }
+            Self::WebTransport => Medium::Udp,
         }
     }
 
@@ -488,6 +503,7 @@ impl Transport {
     pub const fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
             Self::Stream => "stream",
             Self::Poll => "poll",
             Self::Http2Stream => "stream (HTTP/2)",
@@ -498,7 +514,7 @@ impl Transport {
     /// How frames go up, if not with the downlink.
     const fn uplink(self) -> Option<Version> {
         match self {
-            Self::WebSocket => None,
+            Self::WebSocket | Self::WebTransport => None,
             Self::Stream | Self::Poll => Some(Version::Http1),
             Self::Http2Stream | Self::Http2Poll => Some(Version::Http2),
         }

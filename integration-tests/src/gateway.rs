@@ -5,7 +5,7 @@ use std::{fmt::Write, net::SocketAddr};
 use axum::Router;
 use perigee_gateway::{Counts, Gateway, config::Config};
 
-use crate::{ORIGIN, wait::until_eq};
+use crate::{ORIGIN, wait::until_eq, webtransport};
 
 /// The text of a configuration, as an operator would write it.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,7 @@ pub struct Configuration {
     listener: String,
     rules: String,
     log_level: Option<&'static str>,
+    without_webtransport: bool,
 }
 
 impl Configuration {
@@ -96,6 +97,13 @@ impl Configuration {
         self
     }
 
+    /// Leaves out the second listener, which is for WebTransport.
+    #[must_use]
+    pub fn without_webtransport(mut self) -> Self {
+        self.without_webtransport = true;
+        self
+    }
+
     /// How much is logged; by default `debug`.
     #[must_use]
     pub fn log_level(mut self, level: &'static str) -> Self {
@@ -111,6 +119,15 @@ impl Configuration {
         let mut text = self.top.clone();
         text.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\n");
         text.push_str(&self.listener);
+        if !self.without_webtransport {
+            let certificate = webtransport::certificate();
+            write!(
+                text,
+                "[[listener]]\naddress = \"127.0.0.1:0\"\ntls_certificate = {certificate:?}\n\
+                 tls_key = {certificate:?}\nwebtransport = true\n"
+            )
+            .expect("to a string");
+        }
         text.push_str(&self.backends);
         if !to.is_empty() {
             let to = to.join(", ");
@@ -161,6 +178,8 @@ impl Configuration {
 pub struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it speaks WebTransport, if it does.
+    pub webtransport: SocketAddr,
     gateway: Gateway,
 }
 
@@ -175,6 +194,7 @@ impl TestGateway {
         let gateway = Gateway::start(config, Router::new()).expect("a gateway on loopback starts");
         Self {
             address: gateway.addresses()[0],
+            webtransport: gateway.addresses()[gateway.addresses().len() - 1],
             gateway,
         }
     }

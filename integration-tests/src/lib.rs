@@ -19,6 +19,7 @@ pub mod random;
 pub mod raw;
 pub mod tls;
 pub mod wait;
+pub mod webtransport;
 
 /// The page that every test configuration allows.
 pub const ORIGIN: &str = "https://page.example";

@@ -113,7 +113,7 @@ async fn a_client_that_does_not_come_back_is_forgotten_in_time() {
         assert_eq!(client.ended().await, Code::Lost, "{transport:?}");
         let refusal = client.lost_transport().await;
         let want = match transport {
-            Transport::WebSocket => Refusal::Close(4011),
+            Transport::WebSocket | Transport::WebTransport => Refusal::Close(4011),
             Transport::Stream | Transport::Poll | Transport::Http2Stream | Transport::Http2Poll => {
                 Refusal::Status(404)
             }

@@ -67,6 +67,7 @@ async fn each_stream_has_a_line_and_no_line_has_a_secret() {
             .expect("a line for the stream");
         let name = match transport {
             Transport::WebSocket => "websocket",
+            Transport::WebTransport => "webtransport",
             Transport::Stream | Transport::Http2Stream => "stream",
             Transport::Poll | Transport::Http2Poll => "poll",
         };

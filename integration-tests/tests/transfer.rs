@@ -120,7 +120,7 @@ async fn connections_may_be_cut_anywhere() {
         let transports: &[Transport] = match seed % 3 {
             0 => &[Transport::WebSocket],
             1 => &[Transport::Stream, Transport::Http2Stream],
-            _ => &Transport::ALL,
+            _ => &Transport::OVER_TCP,
         };
         let _attached = client.stay_attached(transports, seed);
         client.welcomed().await;

@@ -4,11 +4,12 @@
  * @typedef {object} Echo
  * @property {string} module URL of the client
  * @property {string} [gateway] URL of the gateway, if it is another one
- * @property {'auto' | 'websocket' | 'stream' | 'poll'} [transport]
+ * @property {'auto' | import('../../../js-client/src/session.js').Kind} [transport]
+ * @property {import('../../../js-client/src/session.js').Kind[]} [transports] to choose from
  * @property {string} [backend]
  * @property {string} [origin] in Node, where there is no page to have one
  * @property {number} bytes
- * @property {('auto' | 'websocket' | 'stream' | 'poll')[]} [switches] forced one after the other, spread over the transfer
+ * @property {('auto' | import('../../../js-client/src/session.js').Kind)[]} [switches] forced one after the other, spread over the transfer
  *
  * @typedef {object} Echoed
  * @property {number} sent
@@ -26,13 +27,26 @@
  * @param {Echo} task
  * @returns {Promise<Echoed>}
  */
-export async function echo({ module, gateway: url, transport = 'auto', backend = 'echo', origin, bytes, switches = [] }) {
+export async function echo({ module, gateway: url, transport = 'auto', transports: choices, backend = 'echo', origin, bytes, switches = [] }) {
   const PIECE_BYTES = 65_536;
   const { Gateway, TCPSocket } = await import(module);
-  const gateway = new Gateway(url, { transport, ...(origin && { origin }) });
+  const gateway = new Gateway(url, { transport, ...(choices && { transports: choices }), ...(origin && { origin }) });
   /** @type {string[]} */
   const transports = [];
-  gateway.on('transport', (/** @type {{ to: string }} */ { to }) => transports.push(to));
+  let count = 0;
+  // Each switch comes when its share of the bytes has come back, and not before the one ahead of it is done.
+  let begun = 0;
+  const settled = () => begun === 0 || transports.at(-1) === switches[begun - 1];
+  const advance = () => {
+    if (settled() && begun < switches.length && count >= (bytes * (begun + 1)) / (switches.length + 1)) gateway.use(switches[begun++]);
+    if (settled() && begun === switches.length) switched();
+  };
+  let switched = () => {};
+  const allSwitched = new Promise((resolve) => (switched = () => resolve(undefined)));
+  gateway.on('transport', (/** @type {{ to: string }} */ { to }) => {
+    transports.push(to);
+    advance();
+  });
   const sent = new Uint8Array(bytes);
   const received = new Uint8Array(bytes);
   const began = performance.now();
@@ -43,17 +57,16 @@ export async function echo({ module, gateway: url, transport = 'auto', backend =
     for (let at = 0; at < bytes; at += PIECE_BYTES) {
       const piece = sent.subarray(at, at + PIECE_BYTES);
       crypto.getRandomValues(piece);
+      if (at + PIECE_BYTES >= bytes) await allSwitched;
       await writer.write(piece.slice());
     }
     await writer.close();
   };
-  let count = 0;
   const receive = async () => {
-    const pending = [...switches];
     for await (const chunk of readable) {
       if (count < bytes) received.set(chunk.subarray(0, bytes - count), count);
       count += chunk.length;
-      while (pending.length > 0 && count >= (bytes * (switches.length - pending.length + 1)) / (switches.length + 1)) gateway.use(pending.shift());
+      advance();
     }
   };
   await Promise.all([send(), receive()]);

@@ -27,6 +27,7 @@ pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
     let carried = async {
         _ = match transport {
             Transport::WebSocket => websocket(&state, epoch).await,
+            Transport::WebTransport => super::webtransport::run(&state, epoch).await,
             Transport::Stream => stream(&state, Version::Http1, epoch).await,
             Transport::Http2Stream => stream(&state, Version::Http2, epoch).await,
             Transport::Poll => polls(&state, Version::Http1, epoch).await,
@@ -50,7 +51,7 @@ pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
 }
 
 impl Inner {
-    fn sid(&self) -> String {
+    pub(super) fn sid(&self) -> String {
         self.session
             .identity()
             .map_or("new", |(sid, _)| sid)
@@ -62,7 +63,7 @@ impl Inner {
         self.session.end(Code::Lost, "", Instant::now());
     }
 
-    fn refused(&mut self, epoch: u64, refusal: Refusal) {
+    pub(super) fn refused(&mut self, epoch: u64, refusal: Refusal) {
         if self.epoch != epoch {
             return;
         }
@@ -96,7 +97,7 @@ impl State {
         })
     }
 
-    async fn until_reading(&self) {
+    pub(super) async fn until_reading(&self) {
         // The sender is in `self`.
         _ = self.paused.subscribe().wait_for(|paused| !paused).await;
     }
@@ -162,8 +163,8 @@ async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
     tokio::select! { ended = up => ended, ended = down => ended }
 }
 
-/// The next message to send on a WebSocket; `None` when it is not the newest transport any more.
-async fn next_message(state: &State, epoch: u64) -> Option<Bytes> {
+/// The next message to send on a transport of both directions; `None` when it is not the newest transport any more.
+pub(super) async fn next_message(state: &State, epoch: u64) -> Option<Bytes> {
     state
         .when(|inner| {
             if inner.epoch != epoch {

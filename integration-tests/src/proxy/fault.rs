@@ -300,7 +300,7 @@ pub(super) fn nudge(random: &mut Random) -> Cut {
 /// See [`Use`].
 const fn usage(transport: Transport) -> Use {
     match transport {
-        Transport::WebSocket => Use::Upgrade,
+        Transport::WebSocket | Transport::WebTransport => Use::Upgrade,
         Transport::Stream | Transport::Poll | Transport::Http2Stream | Transport::Http2Poll => {
             Use::Requests
         }

@@ -2,7 +2,7 @@
 /**
  * What the pages take from their address, and the one Gateway each of them owns.
  *
- * Query parameters: `gateway` (URL of another gateway), `transport` (auto, websocket, stream, poll)
+ * Query parameters: `gateway` (URL of another gateway), `transport` (auto, websocket, webtransport, stream, poll)
  * and those a page names itself.
  */
 
@@ -10,10 +10,16 @@ import { Gateway, TCPSocket } from '/perigee.js';
 import { Plug } from './plug.js';
 
 /** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */
-/** @typedef {'auto' | 'websocket' | 'stream' | 'poll'} Choice */
+/** @typedef {'websocket' | 'webtransport' | 'stream' | 'poll'} Kind */
+/** @typedef {'auto' | Kind} Choice */
 
-/** Every transport that can be forced, with the name people read. */
-export const TRANSPORTS = /** @type {const} */ ({ websocket: 'WebSocket', stream: 'HTTP stream', poll: 'Long-poll' });
+/** Every transport that can be forced, with the name people read. Not every browser has all of them. @type {Readonly<Partial<Record<Kind, string>>>} */
+export const TRANSPORTS = {
+  websocket: 'WebSocket',
+  ...('WebTransport' in globalThis && { webtransport: 'WebTransport' }),
+  stream: 'HTTP stream',
+  poll: 'Long-poll',
+};
 
 /** Longest host name there can be (RFC 1035 §2.3.4); the protocol carries no longer target either. */
 const MAX_TARGET = 253;

@@ -4,7 +4,7 @@
  *
  * `gateway.cut()` breaks one transport, and the next is there before anybody could look. With the
  * plug out every new one fails too, as without a network, until it is put back. The Gateway is not
- * told: it gets a `fetch` and a `WebSocket` that fail.
+ * told: it gets a `fetch`, a `WebSocket` and a `WebTransport` that fail.
  */
 
 /** @typedef {import('/perigee.js').Gateway} Gateway */
@@ -30,7 +30,15 @@ export class Plug {
         super(url, protocols);
       }
     };
-    return { fetch, WebSocket };
+    if (!('WebTransport' in globalThis)) return { fetch, WebSocket };
+    const WebTransport = class extends globalThis.WebTransport {
+      /** @param {string | URL} url @param {WebTransportOptions} [options] */
+      constructor(url, options) {
+        if (plug.#out) throw new TypeError('the plug is out');
+        super(url, options);
+      }
+    };
+    return { fetch, WebSocket, WebTransport };
   }
 
   /** @param {Gateway} gateway the one that got `network` */
