@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
 import { pattern } from './support/random.js';
-import { KINDS, NodeWebSocket, setup } from './support/setup.js';
+import { EVERY_KIND, KINDS, NodeWebSocket, setup } from './support/setup.js';
 import { collect, until, within } from './support/wait.js';
 
 /** @param {string} code */
@@ -51,7 +51,7 @@ function makeStorage() {
   };
 }
 
-for (const transport of KINDS) {
+for (const transport of EVERY_KIND) {
   test(`${transport}: cuts on our side lose nothing`, async (t) => {
     const { gateway, events } = await setup(t, { transport });
     let next = 20_000;
@@ -249,6 +249,39 @@ test('down the ladder, and remembered', async (t) => {
   t.after(() => again.close());
   await echo(again, 100);
   assert.deepEqual([fake.requests.websocket, fake.requests.stream], [1, 1], 'what worked last was tried first');
+});
+
+test('a gateway without WebTransport is asked once, and no turn is lost', async (t) => {
+  const options = /** @type {const} */ ({ transports: ['webtransport', 'websocket', 'poll'], raceAfterMs: 20_000 });
+  const { gateway, fake, events } = await setup(t, options, (one) => {
+    one.offersWebTransport = false;
+    one.broken.add('websocket');
+  });
+  await echo(gateway, 10_000);
+  assert.deepEqual(events.filter(({ name }) => name === 'transport'), [{ name: 'transport', from: null, to: 'poll', reason: 'fallback' }]);
+  const again = new Gateway(fake.url, { ...options, WebSocket: NodeWebSocket, WebTransport: fake.WebTransport, backoffMinMs: 5 });
+  t.after(() => again.close());
+  await echo(again, 100);
+  // In the log of requests the question is counted as the sessions are.
+  assert.equal(fake.requests.webtransport, 1);
+});
+
+test('WebTransport that is not there is replaced in a race at once', async (t) => {
+  const options = /** @type {const} */ ({ transports: ['websocket', 'webtransport', 'poll'], raceAfterMs: 60, attemptTimeoutMs: 20_000 });
+  const { gateway } = await setup(t, options, (one) => {
+    one.offersWebTransport = false;
+    one.mute.add('websocket');
+  });
+  await echo(gateway, 1000);
+  assert.equal(gateway.transport, 'poll');
+});
+
+test('WebTransport that is refused is a transport that failed', async (t) => {
+  const { gateway, fake } = await setup(t, { transports: ['webtransport', 'poll'] }, (one) => one.broken.add('webtransport'));
+  await echo(gateway, 1000);
+  assert.equal(gateway.transport, 'poll');
+  // Asked once, and tried.
+  assert.equal(fake.requests.webtransport, 2);
 });
 
 test('what does not answer gets a competitor', async (t) => {

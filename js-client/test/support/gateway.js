@@ -15,10 +15,11 @@ import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 import { codeName, codeNumber } from '../../src/codes.js';
 import { bearer } from '../../src/transports/http.js';
-import { decode } from '../../src/frame.js';
+import { Decoder, decode } from '../../src/frame.js';
 import { encode } from './encode.js';
 import { pattern } from './random.js';
 import { Role } from './role.js';
+import { webTransportTo } from './webtransport.js';
 
 /** @type {Partial<Record<import('../../src/codes.js').Code, number>>} */
 const STATUS = { protocol: 400, version: 400, denied: 403, lost: 404, limit: 429, overloaded: 503, going_away: 503 };
@@ -50,6 +51,10 @@ export class FakeGateway {
   refuse = null;
   /** @type {UpFault[]} what happens to the next uplink POSTs */
   upFaults = [];
+  /** Says that it has WebTransport. */
+  offersWebTransport = true;
+  /** What a page of this gateway uses as WebTransport. */
+  WebTransport = webTransportTo((url, side) => this.#attachWebTransport(url, side));
   /** Breaks so many transports, each when it has something to bring. */
   breakNext = 0;
   /** Cuts each stream after so many bytes, wherever that is. */
@@ -221,9 +226,44 @@ export class FakeGateway {
     ws.on('close', () => transport && this.transports.delete(transport));
   }
 
+  /**
+   * @param {URL} url
+   * @param {import('./webtransport.js').Side} side
+   * @returns {import('./webtransport.js').Peer}
+   */
+  #attachWebTransport(url, side) {
+    this.#count('webtransport');
+    const [, , , sid = '', verb = ''] = url.pathname.split('/');
+    assert.ok(url.protocol === 'https:' && verb === 'wt', url.href);
+    const decoder = new Decoder();
+    /** @type {Transport | null} */
+    let transport = null;
+    return {
+      answer: this.mute.has('webtransport') ? 'never' : this.broken.has('webtransport') ? 'refused' : 'granted',
+      bytes: (bytes) => {
+        const frames = decoder.push(bytes);
+        if (frames.length === 0) return;
+        if (transport === null) {
+          const { role, n, code = 'lost' } = this.#admit(frames, sid);
+          if (role === undefined || n === undefined) return void side.close(4000 + codeNumber(code), code);
+          transport = { kind: 'webtransport', n, role, held: [], prompt: false, send: side.send, end: side.end, destroy: side.destroy };
+          this.transports.add(transport);
+        }
+        transport.role.receive(frames);
+        this.#flush(transport.role);
+        if (transport.role.ended) side.end();
+      },
+      end: () => {
+        if (transport) this.transports.delete(transport);
+        side.close(4000, 'closed');
+      },
+    };
+  }
+
   /** @param {import('node:http').IncomingMessage} request @param {import('node:http').ServerResponse} response */
   async #serve(request, response) {
-    const [, , , sid = '', verb = ''] = (request.url ?? '').replace('/perigee/v1/origin', '/perigee/v1/-/origin').split('/');
+    const path = (request.url ?? '').replace(/^\/perigee\/v1\/(?=(?:origin|webtransport)$)/, '/perigee/v1/-/');
+    const [, , , sid = '', verb = ''] = path.split('/');
     this.#count(verb);
     const { origin } = request.headers;
     if (this.#allows(request) && origin !== undefined) response.setHeader('access-control-allow-origin', origin);
@@ -237,6 +277,7 @@ export class FakeGateway {
       if (this.broken.has(verb)) return void request.socket.destroy();
       if (this.mute.has(verb)) return undefined;
     }
+    if (verb === 'webtransport') return void response.writeHead(this.offersWebTransport ? 200 : 404).end('{}');
     if (!this.#allows(request)) return this.#refuse(response, 'denied');
     if (verb === 'origin') return void response.writeHead(204).end();
     /** @type {Buffer[]} */

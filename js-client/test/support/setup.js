@@ -7,6 +7,9 @@ import { FakeGateway } from './gateway.js';
 /** @type {readonly Kind[]} */
 export const KINDS = ['websocket', 'stream', 'poll'];
 
+/** With the one that is used only where a test asks for it. @type {readonly Kind[]} */
+export const EVERY_KIND = ['websocket', 'webtransport', 'stream', 'poll'];
+
 /** The WebSocket of the ws package, which Node 20 lacks. */
 export const NodeWebSocket = /** @type {typeof globalThis.WebSocket} */ (/** @type {unknown} */ (WebSocket));
 
@@ -19,7 +22,9 @@ export const NodeWebSocket = /** @type {typeof globalThis.WebSocket} */ (/** @ty
 export async function setup(t, options = {}, prepare = () => {}) {
   const fake = await FakeGateway.start();
   prepare(fake);
-  const gateway = new Gateway(fake.url, { WebSocket: NodeWebSocket, backoffMinMs: 5, backoffMaxMs: 50, ...options });
+  const used = options.transport === 'webtransport' || options.transports?.includes('webtransport');
+  const platform = { WebSocket: NodeWebSocket, ...(used && { WebTransport: fake.WebTransport }) };
+  const gateway = new Gateway(fake.url, { ...platform, backoffMinMs: 5, backoffMaxMs: 50, ...options });
   /** @type {{ name: string, [key: string]: unknown }[]} */
   const events = [];
   for (const name of /** @type {const} */ (['state', 'transport', 'detach', 'resume', 'goaway', 'lost'])) {
