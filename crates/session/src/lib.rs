@@ -24,6 +24,7 @@ mod code;
 mod config;
 mod event;
 mod frame;
+mod position;
 mod receive;
 mod send;
 mod session;
@@ -41,6 +42,7 @@ pub use frame::{
     CodecError, DetachReason, Entry, Frame, HEADER_LEN, Hello, MAX_DATA_LEN, MAX_OFFSET,
     MAX_SID_LEN, MAX_TARGET_LEN, MAX_TEXT_LEN, StreamId, TOKEN_LEN, VERSION, Welcome,
 };
+pub use position::{NotAPosition, Position};
 pub use session::{Attach, Link, Role, Session, Uplink};
 pub use timer::Timer;
 

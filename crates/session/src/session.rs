@@ -79,8 +79,11 @@ pub struct Session {
     peer_initial: u64,
     /// The newest attachment's number.
     last_n: u32,
+    /// Batches transmitted so far: what is told in one is marked with its number, so that it can be
+    /// told again to a client that did not get it.
+    batch: u64,
     attachment: Option<Attachment>,
-    /// Client: who it is, once welcomed. Gateway: what to tell in the first WELCOME.
+    /// Client: who it is, once welcomed. Gateway: what to tell in WELCOME until the client has it.
     identity: Option<(String, [u8; TOKEN_LEN])>,
     confirmed: bool,
     ended: Option<Code>,
@@ -102,10 +105,14 @@ pub struct Session {
 struct Control {
     hello: bool,
     welcome: Option<Welcoming>,
+    /// Gateway: the batch that welcomed the newest attachment.
+    welcomed_in: Option<u64>,
     end: Option<(Code, &'static str)>,
     pongs: VecDeque<u32>,
     ping: bool,
     go_away: Option<(Duration, Code)>,
+    /// What GOAWAY said last, and in which batch.
+    gone_away_in: Option<(Duration, Code, u64)>,
     /// Streams whose OPEN or OPENED is due.
     opens: VecDeque<StreamId>,
 }
@@ -154,6 +161,7 @@ impl Session {
             next_stream: 1,
             peer_initial: 0,
             last_n: 0,
+            batch: 0,
             attachment: None,
             identity,
             confirmed: false,
@@ -416,10 +424,9 @@ impl Session {
             .saturating_sub(stream.send.held() + stream.receive.held());
         self.tombstones.bury(
             id,
-            code,
-            stream.receive.delivered(),
-            text,
+            (code, stream.receive.delivered(), text),
             tell,
+            self.batch + 1,
             now + self.config.tombstone,
         );
         self.arm_tombstones();

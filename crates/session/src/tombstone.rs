@@ -16,6 +16,8 @@ pub(crate) struct Tombstone {
     pub(crate) text: &'static str,
     /// A RESET that says so is due.
     pub(crate) pending: bool,
+    /// The batch that said so last: who got that one knows.
+    told_in: u64,
     expires: Instant,
 }
 
@@ -30,14 +32,14 @@ pub(crate) struct Tombstones {
 const MAX_TOMBSTONES: usize = 1024;
 
 impl Tombstones {
-    /// Remembers an end; `tell` says that the peer does not know of it yet.
+    /// Remembers an end; `tell` says that the peer does not know of it yet. What told it otherwise
+    /// is in no batch after `batch`.
     pub(crate) fn bury(
         &mut self,
         id: StreamId,
-        code: Code,
-        ack: u64,
-        text: &'static str,
+        (code, ack, text): (Code, u64, &'static str),
         tell: bool,
+        batch: u64,
         expires: Instant,
     ) {
         if self.oldest_first.len() == MAX_TOMBSTONES
@@ -52,6 +54,7 @@ impl Tombstones {
                 ack,
                 text,
                 pending: false,
+                told_in: batch,
                 expires,
             },
         );
@@ -84,14 +87,30 @@ impl Tombstones {
         }
     }
 
+    /// Makes every RESET due again that was told after `batch`.
+    pub(crate) fn tell_after(&mut self, batch: u64) {
+        for index in 0..self.oldest_first.len() {
+            let id = self.oldest_first[index];
+            if self
+                .by_id
+                .get(&id)
+                .is_some_and(|tombstone| tombstone.told_in > batch)
+            {
+                self.tell(id);
+            }
+        }
+    }
+
     pub(crate) fn anything_to_tell(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    pub(crate) fn next_to_tell(&mut self) -> Option<(StreamId, Tombstone)> {
+    /// The next RESET that is due, which goes with `batch`.
+    pub(crate) fn next_to_tell(&mut self, batch: u64) -> Option<(StreamId, Tombstone)> {
         while let Some(id) = self.pending.pop_front() {
             if let Some(tombstone) = self.by_id.get_mut(&id) {
                 tombstone.pending = false;
+                tombstone.told_in = batch;
                 return Some((id, tombstone.clone()));
             }
         }

@@ -7,8 +7,8 @@ use std::{
 
 use super::{Attach, Attachment, Link, Role, Session, Welcoming, stream::Stream};
 use crate::{
-    Code, CodecError, Entry, Event, Frame, Hello, StreamId, Timer, Welcome, receive::Received,
-    send::SendLog,
+    Code, CodecError, Entry, Event, Frame, Hello, Position, StreamId, Timer, Welcome,
+    receive::Received, send::SendLog,
 };
 
 /// PINGs answered at a time; a peer that sends more gets an answer to the newest.
@@ -29,7 +29,9 @@ impl Session {
         }
         let former = self.attachment();
         let first = self.last_n == 0;
-        self.confirmed |= !first;
+        if !first {
+            self.confirm();
+        }
         self.last_n = hello.n;
         self.peer_initial = self.peer_initial.max(hello.initial);
         self.attachment = Some(Attachment {
@@ -58,6 +60,7 @@ impl Session {
         self.apply_entries(&hello.entries, now);
 
         let prompt = first || hello.prompt || link == Link::Open;
+        self.control.welcomed_in = None;
         self.control.welcome = Some(if prompt {
             Welcoming::Prompt
         } else {
@@ -66,6 +69,81 @@ impl Session {
         self.tombstones.postpone(now + self.config.tombstone);
         self.arm_tombstones();
         Attach::Newest { former }
+    }
+
+    /// Attachment `n` goes on over another transport, where the frames that its client has end
+    /// (gateway).
+    ///
+    /// Bytes after `from` are transmitted again, and so is everything else that was said after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Rotate`] if `n` is not the newest attachment or the session is over, and
+    /// [`Code::Protocol`] if nobody can have got that far.
+    pub fn continue_attachment(
+        &mut self,
+        n: u32,
+        link: Link,
+        from: &Position,
+        now: Instant,
+    ) -> Result<(), Code> {
+        debug_assert_eq!(self.role, Role::Gateway);
+        if n != self.last_n || self.ended.is_some() {
+            return Err(Code::Rotate);
+        }
+        let beyond = |&(id, offset): &(StreamId, u64)| {
+            self.streams
+                .get(&id)
+                .is_some_and(|stream| offset > stream.send.sent().max(stream.send.base()))
+        };
+        if from.batch > self.batch || from.offsets.iter().any(beyond) {
+            return Err(Code::Protocol);
+        }
+        self.attachment = Some(Attachment {
+            n,
+            link,
+            awaits_welcome: false,
+        });
+        self.timers.stop(Timer::Resume);
+        self.heard(now);
+        if self
+            .control
+            .welcomed_in
+            .is_none_or(|batch| batch > from.batch)
+        {
+            self.control.welcome = Some(Welcoming::Prompt);
+        } else {
+            self.confirm();
+        }
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.rewind_stream(id, |send| from.of(id).unwrap_or(send.base()));
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
+            let (opened, acked) = (stream.opened_in, stream.acked_in);
+            if opened > from.batch {
+                self.queue_open(id);
+            }
+            if acked > from.batch {
+                self.want_ack(id, true, now);
+            }
+        }
+        if let Some((after, code, batch)) = self.control.gone_away_in
+            && batch > from.batch
+        {
+            self.control.go_away = Some((after, code));
+        }
+        self.tombstones.tell_after(from.batch);
+        self.tombstones.postpone(now + self.config.tombstone);
+        self.arm_tombstones();
+        Ok(())
+    }
+
+    /// The client has its session, so that nobody needs to be told of it any more (gateway).
+    fn confirm(&mut self) {
+        self.confirmed = true;
+        self.identity = None;
     }
 
     /// Applies a message that is a whole number of frames.
@@ -175,7 +253,9 @@ impl Session {
 
     fn handle_frame(&mut self, frame: &Frame<'_>, now: Instant) {
         // What came with the first HELLO does not show that its WELCOME arrived.
-        self.confirmed |= self.control.welcome.is_none();
+        if self.control.welcomed_in.is_some() {
+            self.confirm();
+        }
         match (frame, self.role) {
             (Frame::Pad { .. } | Frame::Pong { .. }, _) => {}
             (
@@ -350,8 +430,13 @@ impl Session {
 
     /// Answers for a stream that does not exist.
     fn refuse(&mut self, id: StreamId, code: Code, text: &'static str, now: Instant) {
-        self.tombstones
-            .bury(id, code, 0, text, true, now + self.config.tombstone);
+        self.tombstones.bury(
+            id,
+            (code, 0, text),
+            true,
+            self.batch + 1,
+            now + self.config.tombstone,
+        );
         self.arm_tombstones();
     }
 

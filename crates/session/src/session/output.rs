@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{Role, Session, Welcoming};
 use crate::{
-    DetachReason, Frame, HEADER_LEN, Link, StreamId, Timer, VERSION, Welcome, send::Segment,
+    DetachReason, Frame, HEADER_LEN, Link, Position, StreamId, Timer, VERSION, Welcome,
+    send::Segment,
 };
 
 /// Room a DATA frame needs beside its payload, and the least payload worth a frame of its own.
@@ -38,6 +39,7 @@ impl Session {
         if self.attachment.is_none() {
             return false;
         }
+        self.batch += 1;
         let start = out.len();
         self.opening(out);
         let full = |out: &Vec<u8>| out.len() - start + DATA_OVERHEAD + MIN_PAYLOAD > max;
@@ -68,11 +70,24 @@ impl Session {
         while self.ack_frame(out, now) {}
     }
 
+    /// How far what was transmitted gets a client that has all of it: what
+    /// [`Session::continue_attachment`] takes when the transport ends before that.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let unacked = self.streams.iter().filter_map(|(&id, stream)| {
+            let next = stream.send.next();
+            (next > stream.send.base()).then_some((id, next))
+        });
+        Position::new(self.batch, unacked)
+    }
+
     /// Appends an ACK with `rn`, or the RESET, of each stream: the reply to an uplink request.
     pub fn transmit_acks(&mut self, streams: &BTreeSet<StreamId>, out: &mut Vec<u8>, now: Instant) {
+        // The downlink did not tell this, so whoever goes on from any point of it is told again.
+        let batch = self.batch + 1;
         for &id in streams {
             if self.streams.contains_key(&id) {
-                self.write_ack(id, true, out);
+                self.write_ack(id, true, batch, out);
                 self.close_if_over(id, now);
             } else {
                 self.tombstones.tell(id);
@@ -83,7 +98,7 @@ impl Session {
             self.acks_are_due = false;
             self.timers.stop(Timer::AckDelay);
         }
-        while let Some((stream, end)) = self.tombstones.next_to_tell() {
+        while let Some((stream, end)) = self.tombstones.next_to_tell(batch) {
             Frame::Reset {
                 stream,
                 code: end.code,
@@ -115,6 +130,7 @@ impl Session {
             Frame::Hello(hello).encode(out);
         }
         if self.control.welcome.take().is_some() {
+            self.control.welcomed_in = Some(self.batch);
             let welcome = self.welcome();
             Frame::Welcome(welcome).encode(out);
         }
@@ -123,12 +139,9 @@ impl Session {
     fn welcome(&mut self) -> Welcome {
         let millis =
             |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-        // Told to the first HELLO only; a client that missed it starts over.
-        let identity = if self.role == Role::Gateway {
-            self.identity.take()
-        } else {
-            None
-        };
+        // Told in the first WELCOME, and again only where the same attachment goes on without it; a
+        // client that missed it starts over.
+        let identity = self.identity.clone();
         Welcome {
             version: VERSION,
             caps: 0,
@@ -143,7 +156,8 @@ impl Session {
 
     /// One frame that is neither ACK nor DATA.
     fn control_frame(&mut self, out: &mut Vec<u8>) -> bool {
-        if let Some((stream, end)) = self.tombstones.next_to_tell() {
+        let batch = self.batch;
+        if let Some((stream, end)) = self.tombstones.next_to_tell(batch) {
             Frame::Reset {
                 stream,
                 code: end.code,
@@ -164,12 +178,14 @@ impl Session {
         } else if std::mem::take(&mut self.control.ping) {
             Frame::Ping { t: self.last_n }.encode(out);
         } else if let Some((after, code)) = self.control.go_away.take() {
+            self.control.gone_away_in = Some((after, code, batch));
             let after_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
             Frame::GoAway { after_ms, code }.encode(out);
         } else if let Some(id) = self.control.opens.pop_front() {
             // A stream that ended meanwhile has its RESET among the tombstones.
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.in_open_queue = false;
+                stream.opened_in = batch;
                 match self.role {
                     Role::Client => {
                         Frame::Open {
@@ -200,16 +216,17 @@ impl Session {
         };
         if let Some(stream) = self.streams.get_mut(&id) {
             let with_rn = std::mem::take(&mut stream.tell_rn);
-            self.write_ack(id, with_rn, out);
+            self.write_ack(id, with_rn, self.batch, out);
             self.close_if_over(id, now);
         }
         true
     }
 
-    fn write_ack(&mut self, id: StreamId, with_rn: bool, out: &mut Vec<u8>) {
+    fn write_ack(&mut self, id: StreamId, with_rn: bool, batch: u64, out: &mut Vec<u8>) {
         let mutation = self.mutation;
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.in_ack_queue = false;
+            stream.acked_in = batch;
             let rn = with_rn.then(|| stream.receive.rn());
             let (ack, limit) = stream.receive.tell(mutation);
             Frame::Ack {

@@ -17,6 +17,9 @@ pub(super) struct Stream {
     /// What was asked for (client), what was reached (gateway).
     pub(super) target: String,
     pub(super) opened: bool,
+    /// The batch that said OPENED last, and the one that said ACK; 0 for none.
+    pub(super) opened_in: u64,
+    pub(super) acked_in: u64,
     pub(super) in_open_queue: bool,
     pub(super) in_send_queue: bool,
     pub(super) in_ack_queue: bool,
@@ -35,6 +38,8 @@ impl Stream {
             service,
             target,
             opened: false,
+            opened_in: 0,
+            acked_in: 0,
             in_open_queue: false,
             in_send_queue: false,
             in_ack_queue: false,
