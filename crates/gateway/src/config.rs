@@ -51,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Deadlines and periods.
     pub timeouts: Timeouts,
+    /// Transports that are off unless they are named here.
+    pub legacy: Legacy,
     /// What is logged, and how.
     pub log: Log,
     /// What works but is hardly meant; to be logged at the start.
@@ -120,11 +122,29 @@ pub struct Timeouts {
     pub ack_delay: Duration,
     /// How long a stream that is over is remembered. Default 60 s.
     pub tombstone: Duration,
+    /// How long a ticket outlives the reply that it was shown for. Default 60 s.
+    pub ticket: Duration,
     /// How long a detached session without streams is kept; may be 0. Default 120 s.
     ///
     /// With streams it is kept for the longest [`resume_timeout`](crate::policy::Backend::resume_timeout) of their backends,
     /// and each stream ends after its own.
     pub resume: Duration,
+}
+
+/// `[legacy]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// Pages that never end, in iframes. Default off.
+    pub htmlfile: bool,
+    /// Script tags. Default off.
+    pub jsonp: bool,
+}
+
+impl Legacy {
+    /// Whether frames may come up in forms.
+    pub(crate) const fn forms(self) -> bool {
+        self.htmlfile || self.jsonp
+    }
 }
 
 /// `[log]`.

@@ -29,11 +29,11 @@ use crate::{
     ops::access_log::{self, Client},
     policy::{Origin, client_address},
     shared::Shared,
-    transport::{poll, stream, uplink, websocket},
+    transport::{htmlfile, jsonp, poll, sse, stream, uplink, websocket},
 };
 
 /// Largest request body in bytes (protocol section 7).
-const MAX_BODY_BYTES: usize = 128 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 128 * 1024;
 /// How long a browser may remember that an origin may ask, in seconds.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// What a client should wait before it tries again, in seconds, after `overloaded` and `going_away`.
@@ -62,14 +62,24 @@ pub(crate) struct Refusal {
 
 /// All routes; `pages` are served beside ours.
 pub(crate) fn router(shared: Shared, pages: Router) -> Router {
-    let api = Router::new()
+    let mut api = Router::new()
         .route("/perigee/v1/{sid}/ws", any(websocket::handle))
         .route("/perigee/v1/{sid}/stream", post(stream::handle))
         .route("/perigee/v1/{sid}/poll", post(poll::handle))
+        .route("/perigee/v1/{sid}/sse", post(sse::attach).get(sse::handle))
         .route("/perigee/v1/{sid}/up", post(uplink::handle))
         .route("/perigee/v1/origin", post(origin_is_allowed))
         .route("/perigee/v1/webtransport", get(webtransport_offer))
-        .route("/ws/{backend}", any(dialect::plain::handle))
+        .route("/ws/{backend}", any(dialect::plain::handle));
+    if shared.config.legacy.htmlfile {
+        let htmlfile = post(htmlfile::attach).get(htmlfile::handle);
+        api = api.route("/perigee/v1/{sid}/htmlfile", htmlfile);
+    }
+    if shared.config.legacy.jsonp {
+        let jsonp = post(jsonp::attach).get(jsonp::handle);
+        api = api.route("/perigee/v1/{sid}/jsonp", jsonp);
+    }
+    let api = api
         .route_layer(from_fn_with_state(shared.clone(), cors))
         .with_state(shared);
     api.merge(assets::client()).merge(pages).fallback(not_found)
@@ -217,7 +227,8 @@ impl FromRequestParts<Shared> for Asker {
     }
 }
 
-fn origin(headers: &HeaderMap) -> Result<Option<Origin>, crate::policy::Malformed> {
+/// The origin that a request says it comes from.
+pub(crate) fn origin(headers: &HeaderMap) -> Result<Option<Origin>, crate::policy::Malformed> {
     Origin::from_headers(
         headers
             .get_all(header::ORIGIN)
@@ -235,6 +246,10 @@ impl Refusal {
         self.code
     }
 
+    pub(crate) fn json(&self) -> String {
+        json!({"code": self.code.name(), "message": self.text}).to_string()
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -242,13 +257,8 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = json!({"code": self.code.name(), "message": self.text}).to_string();
-        let mut response = (
-            self.status(),
-            [(header::CONTENT_TYPE, "application/json")],
-            body,
-        )
-            .into_response();
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        let mut response = (self.status(), json, self.json()).into_response();
         if matches!(self.code, Code::Overloaded | Code::GoingAway) {
             response
                 .headers_mut()
@@ -265,10 +275,19 @@ pub(crate) fn frames_response(body: Body) -> Response {
 
 /// The whole body of a request, within its deadline and bound.
 pub(crate) async fn read_body(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
+    read_body_within(shared, request, MAX_BODY_BYTES).await
+}
+
+/// The same within another bound, for bodies that carry base64.
+pub(crate) async fn read_body_within(
+    shared: &Shared,
+    request: Request,
+    most: usize,
+) -> Result<Bytes, Refusal> {
     let body = request.into_body();
     // hyper takes the body of an HTTP/2 request for whole when its connection dies of silence.
     let whole = body.size_hint().exact();
-    let body = to_bytes(body, MAX_BODY_BYTES);
+    let body = to_bytes(body, most);
     match timeout(shared.config.timeouts.body, body).await {
         Ok(Ok(body)) if whole.is_none_or(|len| len == body.len() as u64) => Ok(body),
         Ok(_) => Err(Refusal::new(

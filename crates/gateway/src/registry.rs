@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,7 +19,12 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
-use crate::{net, policy::Origin, session_task::Command};
+use crate::{
+    net,
+    policy::Origin,
+    session_task::Command,
+    transport::ticket::{Kind, Shown, Tickets},
+};
 
 /// What stands for the id in the path of a request for a new session.
 pub(crate) const NEW: &str = "new";
@@ -36,6 +42,7 @@ struct Entry {
     origin: Option<Arc<Origin>>,
     commands: mpsc::Sender<Command>,
     detached: Arc<DetachedSince>,
+    tickets: Arc<Tickets>,
 }
 
 /// When a session lost its transport, in milliseconds since the gateway started, plus one; 0 while
@@ -84,6 +91,7 @@ impl Registry {
         origin: Option<Arc<Origin>>,
         commands: mpsc::Sender<Command>,
         detached: Arc<DetachedSince>,
+        tickets: Arc<Tickets>,
     ) {
         let token_hash = Sha256::digest(identity.token).into();
         self.lock().insert(
@@ -93,6 +101,7 @@ impl Registry {
                 origin,
                 commands,
                 detached,
+                tickets,
             },
         );
     }
@@ -113,6 +122,27 @@ impl Registry {
         let entry = sessions.get(sid)?;
         let known = bool::from(entry.token_hash.ct_eq(&hash)) && entry.origin.as_deref() == origin;
         known.then(|| entry.commands.clone())
+    }
+
+    /// The way to an attachment, for who shows its ticket and does not come from another origin. A
+    /// request for a script, a page, or a resource of the page's own origin says no origin at all.
+    pub(crate) fn find_by_ticket(
+        &self,
+        sid: &str,
+        ticket: &str,
+        kind: Kind,
+        origin: Option<&Origin>,
+        now: Instant,
+    ) -> Option<Shown> {
+        let sessions = self.lock();
+        let entry = sessions.get(sid)?;
+        let n = entry.tickets.find(ticket, kind, now)?;
+        let known = origin.is_none() || entry.origin.as_deref() == origin;
+        known.then(|| Shown {
+            commands: entry.commands.clone(),
+            n,
+            origin: entry.origin.clone(),
+        })
     }
 
     /// The way to every session.
@@ -152,6 +182,7 @@ mod tests {
             &identity,
             Some(Arc::clone(&origin)),
             commands,
+            Arc::default(),
             Arc::default(),
         );
         assert!(

@@ -20,7 +20,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use perigee_session::{Attach, Code, Config, DetachReason, Event, Hello, Link, Session, StreamId};
+use perigee_session::{
+    Attach, Code, Config, DetachReason, Event, Hello, Link, Position, Session, StreamId,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Sleep,
@@ -36,7 +38,10 @@ use crate::{
     policy::quote,
     registry::{DetachedSince, Identity},
     shared::Shared,
-    transport::{Downlink, Input},
+    transport::{
+        Downlink, Input,
+        ticket::{Kind, TicketHash, Tickets},
+    },
 };
 
 /// Commands that wait for the task; more wait at their senders.
@@ -45,7 +50,7 @@ pub(crate) const INBOX_COMMANDS: usize = 16;
 const ROUNDS_PER_POLL: usize = 8;
 /// Commands and messages taken in one round.
 const INPUTS_PER_ROUND: usize = 16;
-/// A poll that ends leaves its session without transport until the next one comes. A resume
+/// A reply that ends leaves its session without transport until the next one comes. A resume
 /// timeout shorter than this gap would end sessions that are in use.
 const POLL_GAP: Duration = Duration::from_secs(10);
 /// How long an ended session waits for its transport to take the last frames.
@@ -56,6 +61,10 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     /// A transport that said HELLO.
     Attach(Box<NewAttachment>),
+    /// HELLO of a transport whose downlink is to come with a ticket.
+    Promise(Box<Promise>),
+    /// A downlink for an attachment that has a ticket.
+    Continue(Box<Continuation>),
     /// Frames from an uplink request.
     Up {
         body: Bytes,
@@ -72,6 +81,32 @@ pub(crate) struct NewAttachment {
     pub(crate) hello: Hello,
     pub(crate) frames: Bytes,
     pub(crate) downlink: Downlink,
+}
+
+/// HELLO and the frames after it, and the ticket that the downlink will be asked for with.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    pub(crate) hello: Hello,
+    pub(crate) frames: Bytes,
+    pub(crate) ticket: TicketHash,
+    pub(crate) kind: Kind,
+    /// The session's id.
+    pub(crate) reply: oneshot::Sender<Result<String, Code>>,
+}
+
+/// A downlink for attachment `n`, whose ticket was shown.
+pub(crate) struct Continuation {
+    pub(crate) n: u32,
+    /// How far the client got; `None` before it got anything.
+    pub(crate) position: Option<Position>,
+    pub(crate) downlink: Downlink,
+    pub(crate) verdict: oneshot::Sender<Result<(), Code>>,
+}
+
+impl std::fmt::Debug for Continuation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {:?}", self.downlink.name(), self.n, self.position)
+    }
 }
 
 impl std::fmt::Debug for NewAttachment {
@@ -94,7 +129,11 @@ pub(crate) struct SessionTask {
     timer: Pin<Box<Sleep>>,
     detached: Arc<DetachedSince>,
     detached_at: Option<Instant>,
-    link_is_poll: bool,
+    tickets: Arc<Tickets>,
+    /// Where the newest attachment with a ticket began.
+    promised: Option<(u32, Position)>,
+    /// The transport in use comes in replies with gaps in between.
+    link_has_gaps: bool,
     /// The last transport was lost rather than ended: the next one is a resume.
     was_cut: bool,
     /// The end that a client without a transport is still to be told, and how long to wait for it.
@@ -112,6 +151,7 @@ impl SessionTask {
         identity: Identity,
         inbox: mpsc::Receiver<Command>,
         detached: Arc<DetachedSince>,
+        tickets: Arc<Tickets>,
     ) -> Self {
         let now = now();
         let config = session_config(&shared, &identity);
@@ -129,7 +169,9 @@ impl SessionTask {
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             detached,
             detached_at: Some(now),
-            link_is_poll: false,
+            tickets,
+            promised: None,
+            link_has_gaps: false,
             was_cut: false,
             ends_at: None,
             give_up_at: None,
@@ -206,6 +248,8 @@ impl SessionTask {
             };
             match command {
                 Command::Attach(attachment) => self.attach(*attachment, now),
+                Command::Promise(promise) => self.promise(*promise, now),
+                Command::Continue(continuation) => self.go_on(*continuation, now),
                 Command::Up { body, reply } => {
                     let named = self.session.handle_request(&body, now);
                     self.replies.push((named, reply));
@@ -248,27 +292,93 @@ impl SessionTask {
                 downlink.finish(superseded(hello.n), Code::Rotate, &self.shared.tasks);
             }
             Attach::Newest { .. } => {
-                if let Some(former) = self.attachment.take() {
-                    let last = superseded(former.n);
-                    former
-                        .downlink
-                        .finish(last, Code::Rotate, &self.shared.tasks);
-                }
-                let resumed = std::mem::take(&mut self.was_cut);
-                self.streams.attached(downlink.name(), resumed);
-                self.link_is_poll = downlink.link() == Link::Poll;
-                self.update_resume_timeout();
-                self.attachment = Some(Attachment::new(
-                    hello.n,
-                    downlink,
-                    &self.shared.config.timeouts,
-                    now,
-                ));
-                self.detached_at = None;
-                self.detached.set(None);
+                self.supersede(now);
+                self.carry(hello.n, downlink, now);
                 self.session.handle_message(&frames, now);
             }
         }
+    }
+
+    /// A newer attachment takes the place of the one in use.
+    fn supersede(&mut self, now: Instant) {
+        if let Some(former) = self.attachment.take() {
+            let last = superseded(former.n);
+            former
+                .downlink
+                .finish(last, Code::Rotate, &self.shared.tasks);
+        }
+        self.promised = None;
+        self.tickets.retire(self.tickets_die_at(now));
+    }
+
+    /// This downlink carries attachment `n` from now on.
+    fn carry(&mut self, n: u32, downlink: Downlink, now: Instant) {
+        let resumed = std::mem::take(&mut self.was_cut);
+        self.streams.attached(downlink.name(), resumed);
+        self.link_has_gaps = downlink.link() == Link::Poll || downlink.has_ticket();
+        self.update_resume_timeout();
+        let timeouts = &self.shared.config.timeouts;
+        self.attachment = Some(Attachment::new(n, downlink, timeouts, now));
+        self.detached_at = None;
+        self.detached.set(None);
+    }
+
+    /// Begins an attachment that has no downlink before its ticket is shown.
+    fn promise(&mut self, promise: Promise, now: Instant) {
+        let Promise {
+            hello,
+            frames,
+            ticket,
+            kind,
+            reply,
+        } = promise;
+        // If the request is gone, nobody has the ticket.
+        match self.session.handle_hello(&hello, kind.link(), now) {
+            Attach::Stale => _ = reply.send(Err(Code::Rotate)),
+            Attach::Newest { .. } => {
+                self.supersede(now);
+                self.promised = Some((hello.n, self.session.position()));
+                self.link_has_gaps = true;
+                self.update_resume_timeout();
+                self.detach(hello.n, now);
+                let dead_at = self.tickets_die_at(now);
+                self.tickets.issue(ticket, hello.n, kind, dead_at);
+                _ = reply.send(Ok(self.sid.clone()));
+            }
+        }
+        self.session.handle_message(&frames, now);
+    }
+
+    /// Goes on with an attachment whose ticket was shown.
+    fn go_on(&mut self, continuation: Continuation, now: Instant) {
+        let Continuation {
+            n,
+            position,
+            downlink,
+            verdict,
+        } = continuation;
+        let outcome = match &self.promised {
+            Some((promised, start)) if *promised == n => {
+                let from = position.as_ref().unwrap_or(start);
+                self.session
+                    .continue_attachment(n, downlink.link(), from, now)
+            }
+            _ => Err(Code::Rotate),
+        };
+        if outcome.is_ok() {
+            if let Some(former) = self.attachment.take() {
+                former.downlink.rotate(&self.shared.tasks);
+            }
+            self.carry(n, downlink, now);
+            self.tickets.in_use(n);
+        }
+        // If the request is gone, its downlink says so.
+        _ = verdict.send(outcome);
+    }
+
+    /// When tickets are dead that are of no use from now on.
+    fn tickets_die_at(&self, now: Instant) -> Instant {
+        now + self.shared.config.timeouts.ticket
     }
 
     fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
@@ -303,6 +413,7 @@ impl SessionTask {
     /// The transport of attachment `n` is gone.
     fn detach(&mut self, n: u32, now: Instant) {
         self.session.detach(n, now);
+        self.tickets.retire(self.tickets_die_at(now));
         self.detached_at = Some(now);
         self.detached.set(Some(self.shared.uptime_ms(now)));
     }
@@ -317,7 +428,7 @@ impl SessionTask {
 
     /// The shortest time without a transport that says nothing of the client.
     fn least_gap(&self) -> Duration {
-        if self.link_is_poll {
+        if self.link_has_gaps {
             POLL_GAP
         } else {
             Duration::ZERO

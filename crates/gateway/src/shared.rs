@@ -21,6 +21,7 @@ use crate::{
     },
     registry::{DetachedSince, Identity, Registry},
     session_task::{Command, INBOX_COMMANDS, SessionTask},
+    transport::ticket::Tickets,
 };
 
 /// A handle to the state of one gateway.
@@ -156,11 +157,13 @@ impl Shared {
             .map_err(|_| refuse(Code::Internal, "the system has no random numbers"))?;
         let (commands, inbox) = mpsc::channel(INBOX_COMMANDS);
         let detached = Arc::new(DetachedSince::default());
+        let tickets = Arc::new(Tickets::default());
         self.registry.insert(
             &identity,
             asker.client.origin.clone(),
             commands.clone(),
             Arc::clone(&detached),
+            Arc::clone(&tickets),
         );
         let task = SessionTask::new(
             self.clone(),
@@ -168,6 +171,7 @@ impl Shared {
             identity,
             inbox,
             detached,
+            tickets,
         );
         self.work.spawn(async move {
             // A fault in one session ends that session and nothing else.

@@ -1,12 +1,18 @@
 //! How frames reach a client and come from it. A transport moves frames; it knows no streams and
 //! no backends.
 //!
-//! Each file but two has the handler of its requests and its [`Downlink`], which the session
-//! task polls. Uplink requests that belong to no downlink are in `uplink`.
+//! Each transport has a file with the handlers of its requests and its [`Downlink`], which the
+//! session task polls. Uplink requests that belong to no downlink are in `uplink`; `ticket` and
+//! `form` are for pages that cannot send frames with the request that is to bring some.
 
 pub(crate) mod attach;
+mod form;
+pub(crate) mod htmlfile;
+pub(crate) mod jsonp;
 pub(crate) mod poll;
+pub(crate) mod sse;
 pub(crate) mod stream;
+pub(crate) mod ticket;
 pub(crate) mod uplink;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
@@ -14,8 +20,10 @@ pub(crate) mod webtransport;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use perigee_session::{Code, Link};
+use perigee_session::{Code, Link, Position};
 use tokio_util::task::TaskTracker;
+
+use self::ticket::Kind;
 
 /// The sending end of an attachment, and for a WebSocket and WebTransport the receiving end too.
 pub(crate) enum Downlink {
@@ -23,6 +31,9 @@ pub(crate) enum Downlink {
     WebTransport(Box<webtransport::Downlink>),
     Stream(stream::Downlink),
     Poll(poll::Downlink),
+    Sse(sse::Downlink),
+    Htmlfile(htmlfile::Downlink),
+    Jsonp(jsonp::Downlink),
 }
 
 /// What a downlink brought.
@@ -40,6 +51,8 @@ pub(crate) enum Input {
 const BATCH_BYTES: usize = 48 * 1024;
 /// A poll's reply may be larger: each costs a round trip.
 const POLL_BATCH_BYTES: usize = 128 * 1024;
+/// A script in base64 stays below 128 KiB, too.
+const SCRIPT_BATCH_BYTES: usize = 95 * 1024;
 
 impl Downlink {
     /// The name in logs and in the client.
@@ -49,6 +62,9 @@ impl Downlink {
             Self::WebTransport(_) => "webtransport",
             Self::Stream(_) => "stream",
             Self::Poll(_) => "poll",
+            Self::Sse(_) => Kind::Sse.name(),
+            Self::Htmlfile(_) => Kind::Htmlfile.name(),
+            Self::Jsonp(_) => Kind::Jsonp.name(),
         }
     }
 
@@ -56,13 +72,29 @@ impl Downlink {
         match self {
             Self::WebSocket(_) | Self::WebTransport(_) | Self::Stream(_) => Link::Open,
             Self::Poll(_) => Link::Poll,
+            Self::Sse(_) => Kind::Sse.link(),
+            Self::Htmlfile(_) => Kind::Htmlfile.link(),
+            Self::Jsonp(_) => Kind::Jsonp.link(),
+        }
+    }
+
+    /// Whether the attachment goes on with another reply when this one ends.
+    pub(crate) fn has_ticket(&self) -> bool {
+        match self {
+            Self::WebSocket(_) | Self::WebTransport(_) | Self::Stream(_) | Self::Poll(_) => false,
+            Self::Sse(_) | Self::Htmlfile(_) | Self::Jsonp(_) => true,
         }
     }
 
     pub(crate) fn batch_bytes(&self) -> usize {
         match self {
-            Self::WebSocket(_) | Self::WebTransport(_) | Self::Stream(_) => BATCH_BYTES,
+            Self::WebSocket(_)
+            | Self::WebTransport(_)
+            | Self::Stream(_)
+            | Self::Sse(_)
+            | Self::Htmlfile(_) => BATCH_BYTES,
             Self::Poll(_) => POLL_BATCH_BYTES,
+            Self::Jsonp(_) => SCRIPT_BATCH_BYTES,
         }
     }
 
@@ -72,17 +104,23 @@ impl Downlink {
             Self::WebSocket(downlink) => downlink.poll_room(cx),
             Self::WebTransport(downlink) => downlink.poll_room(cx),
             Self::Stream(downlink) => downlink.poll_room(cx),
-            Self::Poll(_) => Poll::Ready(Ok(())),
+            Self::Sse(downlink) => downlink.reply.poll_room(cx),
+            Self::Htmlfile(downlink) => downlink.reply.poll_room(cx),
+            Self::Poll(_) | Self::Jsonp(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// Hands over frames. A poll is over after that.
-    pub(crate) fn send(&mut self, frames: Vec<u8>) {
+    /// Hands over frames, and where a later reply may go on from, `position` after them. A poll is
+    /// over after that.
+    pub(crate) fn send(&mut self, frames: Vec<u8>, position: impl FnOnce() -> Position) {
         match self {
             Self::WebSocket(downlink) => downlink.send(frames),
             Self::WebTransport(downlink) => downlink.send(frames),
             Self::Stream(downlink) => downlink.send(frames),
             Self::Poll(downlink) => downlink.send(frames),
+            Self::Sse(downlink) => downlink.send(&frames, &position()),
+            Self::Htmlfile(downlink) => downlink.send(&frames, &position()),
+            Self::Jsonp(downlink) => downlink.send(&frames, &position()),
         }
     }
 
@@ -91,18 +129,24 @@ impl Downlink {
         match self {
             Self::WebSocket(downlink) => downlink.poll_flush(cx),
             Self::WebTransport(downlink) => downlink.poll_flush(cx),
-            Self::Stream(_) | Self::Poll(_) => Ok(()),
+            Self::Stream(_) | Self::Poll(_) | Self::Sse(_) | Self::Htmlfile(_) | Self::Jsonp(_) => {
+                Ok(())
+            }
         }
     }
 
-    /// What comes in; a stream and a poll only ever bring their end.
+    /// What comes in; replies of requests only ever bring their end.
     pub(crate) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        match self {
-            Self::WebSocket(downlink) => downlink.poll_input(cx),
-            Self::WebTransport(downlink) => downlink.poll_input(cx),
-            Self::Stream(downlink) => downlink.poll_gone(cx).map(|()| Input::Gone),
-            Self::Poll(downlink) => downlink.poll_gone(cx).map(|()| Input::Gone),
-        }
+        let gone = match self {
+            Self::WebSocket(downlink) => return downlink.poll_input(cx),
+            Self::WebTransport(downlink) => return downlink.poll_input(cx),
+            Self::Stream(downlink) => downlink.poll_gone(cx),
+            Self::Poll(downlink) => downlink.poll_gone(cx),
+            Self::Sse(downlink) => downlink.reply.poll_gone(cx),
+            Self::Htmlfile(downlink) => downlink.reply.poll_gone(cx),
+            Self::Jsonp(downlink) => downlink.poll_gone(cx),
+        };
+        gone.map(|()| Input::Gone)
     }
 
     /// Sends last frames and ends the transport, in the background where that takes time.
@@ -116,6 +160,24 @@ impl Downlink {
             }
             Self::Stream(downlink) => downlink.send_last(frames),
             Self::Poll(mut downlink) => downlink.send(frames),
+            Self::Sse(downlink) => downlink.send_last(&frames),
+            Self::Htmlfile(downlink) => downlink.send_last(&frames),
+            Self::Jsonp(mut downlink) => downlink.send_last(&frames),
+        }
+    }
+
+    /// Ends a reply after which the same attachment goes on with another one, if there can be one.
+    pub(crate) fn rotate(self, tasks: &TaskTracker) {
+        match self {
+            Self::WebSocket(_)
+            | Self::WebTransport(_)
+            | Self::Stream(_)
+            | Self::Poll(_)
+            | Self::Htmlfile(_) => {
+                self.finish(Vec::new(), Code::Rotate, tasks);
+            }
+            Self::Sse(downlink) => downlink.rotate(),
+            Self::Jsonp(downlink) => downlink.rotate(),
         }
     }
 }

@@ -91,6 +91,8 @@ pub(super) const STREAM_ROTATE_BYTES: Setting<u64> = setting(4 * MIB, 64 * KIB, 
 pub(super) const ACK_DELAY: Setting<Duration> = setting(ms(100), ms(1), s(5));
 /// How long a stream that is over is remembered: longer than any retry travels.
 pub(super) const TOMBSTONE: Setting<Duration> = setting(s(60), s(1), s(900));
+/// How long a ticket is good after its reply ended: longer than a browser takes to ask again, short for what stood in a URL.
+pub(super) const TICKET: Setting<Duration> = setting(s(60), s(5), s(900));
 /// To resolve, connect and finish TLS.
 pub(super) const CONNECT: Setting<Duration> = setting(s(5), ms(100), s(120));
 /// A session without a transport: long enough for a tunnel on a train, short enough that chat servers show no ghosts.

@@ -22,6 +22,7 @@ shape! {
         deny: Tables<DenyFile>,
         limits: LimitsFile,
         timeouts: TimeoutsFile,
+        legacy: LegacyFile,
         log: LogFile,
     }
 }
@@ -103,9 +104,18 @@ shape! {
         stream_rotate_bytes: At<Size>,
         ack_delay: At<Duration>,
         tombstone: At<Duration>,
+        ticket: At<Duration>,
         connect: At<Duration>,
         resume: At<Duration>,
         tcp_keepalive: At<Duration>,
+    }
+}
+
+shape! {
+    /// `[legacy]`.
+    LegacyFile {
+        htmlfile: At<bool>,
+        jsonp: At<bool>,
     }
 }
 
@@ -122,6 +132,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("the top of the file, above the first table", File::KEYS),
     ("[timeouts]", TimeoutsFile::KEYS),
     ("[limits]", LimitsFile::KEYS),
+    ("[legacy]", LegacyFile::KEYS),
     ("[log]", LogFile::KEYS),
     ("[backend.NAME]", BackendFile::KEYS),
     ("[[allow]]", AllowFile::KEYS),

@@ -16,9 +16,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Config, Log, LogFormat, TlsFiles, TlsFilesError, defaults,
+    Config, Legacy, Log, LogFormat, TlsFiles, TlsFilesError, defaults,
     document::List,
-    file::{File, LogFile},
+    file::{File, LegacyFile, LogFile},
     memory,
     problem::{At, Problems},
     suggest::nearest,
@@ -86,6 +86,7 @@ pub(super) fn lower(
         },
         limits: settings::limits(file.limits.as_ref(), surroundings.memory_bytes, problems),
         timeouts,
+        legacy: legacy(file.legacy.as_ref()),
         log: log(file.log.as_ref(), problems),
         warnings: Vec::new(),
     }
@@ -109,6 +110,17 @@ fn node(node: Option<&At<String>>, problems: &mut Problems) -> String {
         );
     }
     node.value.clone()
+}
+
+fn legacy(file: Option<&LegacyFile>) -> Legacy {
+    let on = |key: fn(&LegacyFile) -> &Option<At<bool>>| {
+        file.and_then(|file| key(file).as_ref())
+            .is_some_and(|at| at.value)
+    };
+    Legacy {
+        htmlfile: on(|file| &file.htmlfile),
+        jsonp: on(|file| &file.jsonp),
+    }
 }
 
 fn log(log: Option<&LogFile>, problems: &mut Problems) -> Log {

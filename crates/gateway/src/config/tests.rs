@@ -82,6 +82,7 @@ fn the_reference_writes_the_defaults() {
     assert_eq!(listeners, default.listeners);
     assert_eq!(written.limits, default.limits);
     assert_eq!(written.timeouts, default.timeouts);
+    assert_eq!(written.legacy, default.legacy);
     assert_eq!(written.log, default.log);
     assert_eq!(written.policy.dial, default.policy.dial);
 
@@ -142,6 +143,7 @@ fn constants_are_the_numbers_we_promise() {
         stream_rotate_bytes: 4 << 20,
         ack_delay: Duration::from_millis(100),
         tombstone: s(60),
+        ticket: s(60),
         resume: s(120),
     };
     assert_eq!(timeouts, want);
@@ -258,7 +260,7 @@ heartbeat = "2h"
 "#;
     let want = [
         "p.toml:1: node: \"N\" is not a node id; use 1 to 16 of a-z and 0-9",
-        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, listener, backend, allow, deny, limits, timeouts, log",
+        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, listener, backend, allow, deny, limits, timeouts, legacy, log",
         "p.toml:5: backend.irc.address: \"irc.example.org:0\" has no valid port; write host:port with a port from 1 to 65535",
         "p.toml:6: backend.irc.tls: \"yes\" is neither true nor false; write true or false, without quotes",
         "p.toml:7: backend.irc.networks: 7 is not text; write \"7\"",

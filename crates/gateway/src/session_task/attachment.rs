@@ -5,10 +5,13 @@ use std::{
     time::Instant,
 };
 
-use perigee_session::{Code, DetachReason, Session};
+use perigee_session::{Code, DetachReason, Link, Session};
 use tokio_util::task::TaskTracker;
 
-use crate::{config::Timeouts, transport::Downlink};
+use crate::{
+    config::Timeouts,
+    transport::{Downlink, htmlfile},
+};
 
 /// An attachment of the session this task owns.
 pub(super) struct Attachment {
@@ -36,11 +39,15 @@ impl Attachment {
     pub(super) fn new(n: u32, downlink: Downlink, timeouts: &Timeouts, now: Instant) -> Self {
         let (ends_at, bytes_left) = match &downlink {
             Downlink::WebSocket(_) | Downlink::WebTransport(_) => (None, None),
-            Downlink::Stream(_) => (
+            Downlink::Stream(_) | Downlink::Sse(_) => (
                 Some(now + timeouts.stream_rotate),
                 Some(timeouts.stream_rotate_bytes),
             ),
-            Downlink::Poll(_) => (Some(now + timeouts.hold), None),
+            Downlink::Htmlfile(_) => (
+                Some(now + timeouts.stream_rotate),
+                Some(timeouts.stream_rotate_bytes.min(htmlfile::ROTATE_BYTES)),
+            ),
+            Downlink::Poll(_) | Downlink::Jsonp(_) => (Some(now + timeouts.hold), None),
         };
         Self {
             n,
@@ -55,7 +62,7 @@ impl Attachment {
     }
 
     pub(super) fn is_poll(&self) -> bool {
-        matches!(self.downlink, Downlink::Poll(_))
+        self.downlink.link() == Link::Poll
     }
 
     /// Pulls frames from the session while the transport has room.
@@ -79,7 +86,7 @@ impl Attachment {
             if let Some(left) = &mut self.bytes_left {
                 *left = left.saturating_sub(frames.len() as u64);
             }
-            self.downlink.send(frames);
+            self.downlink.send(frames, || session.position());
             sent = true;
             if self.is_poll() {
                 return Outcome::Over;
@@ -109,6 +116,11 @@ impl Attachment {
         tasks: &TaskTracker,
         now: Instant,
     ) {
+        if self.downlink.has_ticket() {
+            // Nothing is detached: the next reply goes on with this attachment.
+            self.downlink.rotate(tasks);
+            return;
+        }
         let mut frames = Vec::new();
         if self.is_poll() {
             // The WELCOME of a poll goes with whatever is said.

@@ -2,13 +2,16 @@
 
 use bytes::{Buf, Bytes};
 use perigee_session::{Code, Frame, Hello, TOKEN_LEN};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::Downlink;
+use super::{
+    Downlink,
+    ticket::{Kind, TicketHash},
+};
 use crate::{
     http::{Asker, Refusal},
     registry::NEW,
-    session_task::{Command, NewAttachment},
+    session_task::{Command, NewAttachment, Promise},
     shared::Shared,
 };
 
@@ -77,9 +80,30 @@ impl Attach {
             .await
             .map_err(|refused| match refused.0 {
                 Command::Attach(attachment) => (attachment.downlink, Code::Lost),
-                Command::Up { .. } | Command::GoAway { .. } | Command::End { .. } => {
+                Command::Promise(_)
+                | Command::Continue(_)
+                | Command::Up { .. }
+                | Command::GoAway { .. }
+                | Command::End { .. } => {
                     unreachable!("what was sent is what comes back")
                 }
             })
+    }
+
+    /// Promises the session a downlink that the ticket will be shown for, and says its id.
+    pub(super) async fn promise(self, ticket: TicketHash, kind: Kind) -> Result<String, Code> {
+        let (reply, sid) = oneshot::channel();
+        let promise = Promise {
+            hello: self.hello,
+            frames: self.frames,
+            ticket,
+            kind,
+            reply,
+        };
+        self.commands
+            .send(Command::Promise(Box::new(promise)))
+            .await
+            .map_err(|_| Code::Lost)?;
+        sid.await.unwrap_or(Err(Code::Lost))
     }
 }

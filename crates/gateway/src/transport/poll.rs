@@ -27,7 +27,7 @@ pub(crate) async fn handle(
     let message = read_body(&shared, request).await?;
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (reply, frames) = oneshot::channel();
-    let downlink = super::Downlink::Poll(Downlink { reply: Some(reply) });
+    let downlink = super::Downlink::Poll(Downlink::new(reply));
     attach
         .deliver(downlink)
         .await
@@ -46,6 +46,10 @@ pub(crate) struct Downlink {
 }
 
 impl Downlink {
+    pub(super) const fn new(reply: oneshot::Sender<Vec<u8>>) -> Self {
+        Self { reply: Some(reply) }
+    }
+
     pub(super) fn send(&mut self, frames: Vec<u8>) {
         if let Some(reply) = self.reply.take() {
             // If the request is gone, its client repeats what the reply would have told.

@@ -34,6 +34,21 @@ pub(crate) async fn handle(
 ) -> Result<Response, Refusal> {
     let message = read_body(&shared, request).await?;
     let attach = attach::find(&shared, &sid, &asker, message)?;
+    let (downlink, body) = reply(Bytes::new());
+    attach
+        .deliver(super::Downlink::Stream(downlink))
+        .await
+        .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
+    Ok(frames_response(body))
+}
+
+/// Both ends of a reply without end, which begins with `opening`.
+pub(super) fn reply(opening: Bytes) -> (Downlink, Body) {
+    let (downlink, frames) = channel(opening);
+    (downlink, Body::from_stream(frames))
+}
+
+fn channel(opening: Bytes) -> (Downlink, Frames) {
     let (sender, receiver) = mpsc::channel(QUEUED_BATCHES);
     let (alive, gone) = oneshot::channel();
     let (last_sender, last) = oneshot::channel();
@@ -42,15 +57,13 @@ pub(crate) async fn handle(
         last: last_sender,
         gone,
     };
-    attach
-        .deliver(super::Downlink::Stream(downlink))
-        .await
-        .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
-    Ok(frames_response(Body::from_stream(Frames {
+    let frames = Frames {
+        opening: Some(opening).filter(|opening| !opening.is_empty()),
         receiver,
         last,
         _alive: alive,
-    })))
+    };
+    (downlink, frames)
 }
 
 /// Fixed words for an attachment that its session could not take.
@@ -94,6 +107,7 @@ impl Downlink {
 
 /// The reply's body; its end is the end of the attachment.
 struct Frames {
+    opening: Option<Bytes>,
     receiver: mpsc::Receiver<Bytes>,
     last: oneshot::Receiver<Bytes>,
     /// Dropped with the body, which tells the session.
@@ -104,6 +118,9 @@ impl Stream for Frames {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(Ok(opening)));
+        }
         if let Some(frames) = ready!(self.receiver.poll_recv(cx)) {
             return Poll::Ready(Some(Ok(frames)));
         }
@@ -121,25 +138,13 @@ mod tests {
 
     #[tokio::test]
     async fn last_frames_follow_a_full_queue() {
-        let (sender, receiver) = mpsc::channel(QUEUED_BATCHES);
-        let (alive, gone) = oneshot::channel();
-        let (last_sender, last) = oneshot::channel();
-        let mut downlink = Downlink {
-            sender: PollSender::new(sender),
-            last: last_sender,
-            gone,
-        };
-        let frames = Frames {
-            receiver,
-            last,
-            _alive: alive,
-        };
-        let mut want = Vec::new();
+        let (mut downlink, frames) = channel(Bytes::from_static(b"opening"));
+        let mut want = vec!["opening"];
         while let Some(Ok(())) = std::future::poll_fn(|cx| downlink.poll_room(cx)).now_or_never() {
             downlink.send(b"batch".to_vec());
             want.push("batch");
         }
-        assert_eq!(want.len(), QUEUED_BATCHES);
+        assert_eq!(want.len(), 1 + QUEUED_BATCHES);
         downlink.send_last(b"last".to_vec());
         want.push("last");
         let got: Vec<Bytes> = frames.filter_map(async |batch| batch.ok()).collect().await;

@@ -7,9 +7,11 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use perigee_session::{Code, TOKEN_LEN};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use super::form;
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
     session_task::Command,
@@ -23,20 +25,44 @@ pub(crate) async fn handle(
     asker: Asker,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let lost = || Refusal::new(Code::Lost, "no such session");
+    if shared.config.legacy.forms() && form::is_form(request.headers()) {
+        let outcome = async {
+            let form = form::read(&shared, request).await?;
+            let commands = find(&shared, &sid, &form.token, &asker)?;
+            apply(&commands, form.frames).await
+        };
+        return Ok(form::answer(&asker, outcome.await));
+    }
     let token = bearer(request.headers()).ok_or_else(lost)?;
-    let commands = shared
-        .registry
-        .find(&sid, &token, asker.origin())
-        .ok_or_else(lost)?;
+    let commands = find(&shared, &sid, &token, &asker)?;
     let body = read_body(&shared, request).await?;
+    let frames = apply(&commands, body).await?;
+    Ok(frames_response(Body::from(frames)))
+}
+
+fn find(
+    shared: &Shared,
+    sid: &str,
+    token: &[u8; TOKEN_LEN],
+    asker: &Asker,
+) -> Result<mpsc::Sender<Command>, Refusal> {
+    shared
+        .registry
+        .find(sid, token, asker.origin())
+        .ok_or_else(lost)
+}
+
+async fn apply(commands: &mpsc::Sender<Command>, body: Bytes) -> Result<Vec<u8>, Refusal> {
     let (reply, frames) = oneshot::channel();
     commands
         .send(Command::Up { body, reply })
         .await
         .map_err(|_| lost())?;
-    let frames = frames.await.map_err(|_| lost())?;
-    Ok(frames_response(Body::from(frames)))
+    frames.await.map_err(|_| lost())
+}
+
+fn lost() -> Refusal {
+    Refusal::new(Code::Lost, "no such session")
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1).

@@ -133,6 +133,7 @@ pub(super) fn timeouts(
         stream_rotate_bytes: defaults::STREAM_ROTATE_BYTES.default,
         ack_delay: set(|file| &file.ack_delay, defaults::ACK_DELAY),
         tombstone: set(|file| &file.tombstone, defaults::TOMBSTONE),
+        ticket: set(|file| &file.ticket, defaults::TICKET),
         resume: dial.resume_timeout,
     };
     if let Some(file) = file {
