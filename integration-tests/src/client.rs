@@ -6,7 +6,9 @@
 //! - the application side ([`Stream`]) knows nothing of transports, so a story is the same over all.
 
 mod downlink;
+mod form;
 mod stream;
+mod tickets;
 mod uplink;
 mod webtransport;
 
@@ -43,27 +45,53 @@ pub enum Transport {
     Http2Stream,
     /// The same over one HTTP/2 connection.
     Http2Poll,
+    /// Server-sent events down, POSTs up.
+    Sse,
+    /// Pages of scripts in an iframe down, forms up.
+    Htmlfile,
+    /// Script tags down, forms up.
+    Jsonp,
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::WebSocket,
         Self::WebTransport,
         Self::Stream,
         Self::Poll,
         Self::Http2Stream,
         Self::Http2Poll,
+        Self::Sse,
+        Self::Htmlfile,
+        Self::Jsonp,
     ];
 
     /// Those that pass through a proxy for TCP.
-    pub const OVER_TCP: [Self; 5] = [
+    pub const OVER_TCP: [Self; 8] = [
         Self::WebSocket,
         Self::Stream,
         Self::Poll,
         Self::Http2Stream,
         Self::Http2Poll,
+        Self::Sse,
+        Self::Htmlfile,
+        Self::Jsonp,
     ];
+
+    /// The name in the log of a gateway.
+    #[must_use]
+    pub const fn log_name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
+            Self::Stream | Self::Http2Stream => "stream",
+            Self::Poll | Self::Http2Poll => "poll",
+            Self::Sse => "sse",
+            Self::Htmlfile => "htmlfile",
+            Self::Jsonp => "jsonp",
+        }
+    }
 }
 
 /// How a stream ended.
@@ -112,16 +140,26 @@ struct Inner {
     alive: bool,
     /// Nothing was heard on the transports of epochs up to this one for too long.
     silent: u64,
-    /// Frames go up by requests over this HTTP; by the downlink itself if `None`.
-    uplink: Option<Version>,
+    /// How frames go up by requests; they go by the downlink itself if `None`.
+    uplink: Option<Way>,
     /// The uplink's task runs.
     uplink_runs: bool,
     /// The gateway welcomed an attachment since frames go up by requests.
     uplink_is_known: bool,
     /// How the gateway refused or closed the newest transport.
     refusal: Option<Refusal>,
+    /// Tickets that were issued, the newest last.
+    tickets: Vec<String>,
     faults: Faults,
     random: Random,
+}
+
+/// How frames go up by requests of their own.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Post(Version),
+    /// As a page sends a form, over HTTP/1.1.
+    Form,
 }
 
 /// How the gateway turned a transport away.
@@ -261,6 +299,7 @@ impl Client {
             uplink_runs: false,
             uplink_is_known: false,
             refusal: None,
+            tickets: Vec::new(),
             faults,
             random: Random::new(seed),
         };
@@ -407,6 +446,12 @@ impl Client {
         uplink::bearer(token)
     }
 
+    /// The tickets that this client was given, the newest last.
+    #[must_use]
+    pub fn tickets(&self) -> Vec<String> {
+        self.state.lock().tickets.clone()
+    }
+
     /// The raw token.
     ///
     /// # Panics
@@ -484,6 +529,9 @@ impl Transport {
             Self::Poll => &[Self::Poll],
             Self::Http2Stream => &[Self::Http2Stream],
             Self::Http2Poll => &[Self::Http2Poll],
+            Self::Sse => &[Self::Sse],
+            Self::Htmlfile => &[Self::Htmlfile],
+            Self::Jsonp => &[Self::Jsonp],
         }
     }
 
@@ -491,9 +539,14 @@ impl Transport {
     #[must_use]
     pub const fn medium(self) -> Medium {
         match self {
-            Self::WebSocket | Self::Stream | Self::Poll | Self::Http2Stream | Self::Http2Poll => {
-                Medium::Tcp
-            }
+            Self::WebSocket
+            | Self::Stream
+            | Self::Poll
+            | Self::Http2Stream
+            | Self::Http2Poll
+            | Self::Sse
+            | Self::Htmlfile
+            | Self::Jsonp => Medium::Tcp,
             Self::WebTransport => Medium::Udp,
         }
     }
@@ -508,15 +561,19 @@ impl Transport {
             Self::Poll => "poll",
             Self::Http2Stream => "stream (HTTP/2)",
             Self::Http2Poll => "poll (HTTP/2)",
+            Self::Sse => "sse",
+            Self::Htmlfile => "htmlfile",
+            Self::Jsonp => "jsonp",
         }
     }
 
     /// How frames go up, if not with the downlink.
-    const fn uplink(self) -> Option<Version> {
+    const fn uplink(self) -> Option<Way> {
         match self {
             Self::WebSocket | Self::WebTransport => None,
-            Self::Stream | Self::Poll => Some(Version::Http1),
-            Self::Http2Stream | Self::Http2Poll => Some(Version::Http2),
+            Self::Stream | Self::Poll | Self::Sse => Some(Way::Post(Version::Http1)),
+            Self::Http2Stream | Self::Http2Poll => Some(Way::Post(Version::Http2)),
+            Self::Htmlfile | Self::Jsonp => Some(Way::Form),
         }
     }
 }

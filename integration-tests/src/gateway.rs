@@ -21,6 +21,7 @@ pub struct Configuration {
     rules: String,
     log_level: Option<&'static str>,
     without_webtransport: bool,
+    without_legacy: bool,
 }
 
 impl Configuration {
@@ -73,6 +74,13 @@ impl Configuration {
     #[must_use]
     pub fn timeout(mut self, line: &str) -> Self {
         writeln!(self.timeouts, "{line}").expect("to a string");
+        self
+    }
+
+    /// Without the transports that are off by default.
+    #[must_use]
+    pub fn without_legacy(mut self) -> Self {
+        self.without_legacy = true;
         self
     }
 
@@ -148,6 +156,9 @@ impl Configuration {
             self.limits, self.timeouts
         )
         .expect("to a string");
+        if !self.without_legacy {
+            text.push_str("[legacy]\nhtmlfile = true\njsonp = true\n");
+        }
         let level = self.log_level.unwrap_or("debug");
         write!(text, "[log]\nformat = \"json\"\nlevel = \"{level}\"\n").expect("to a string");
         text

@@ -49,6 +49,7 @@ async fn each_stream_has_a_line_and_no_line_has_a_secret() {
             .expect_err("it is no target");
         assert_eq!(refused.code, Code::Denied);
         client.end().await;
+        secrets.extend(client.tickets());
 
         let lines = || {
             let closed = |event: &serde_json::Value| {
@@ -65,17 +66,11 @@ async fn each_stream_has_a_line_and_no_line_has_a_secret() {
             .into_iter()
             .find(|line| line["code"] == "closed")
             .expect("a line for the stream");
-        let name = match transport {
-            Transport::WebSocket => "websocket",
-            Transport::WebTransport => "webtransport",
-            Transport::Stream | Transport::Http2Stream => "stream",
-            Transport::Poll | Transport::Http2Poll => "poll",
-        };
         for (field, want) in [
             ("client.addr", "127.0.0.1"),
             ("origin", ORIGIN),
             ("rule", "test"),
-            ("transports", name),
+            ("transports", transport.log_name()),
             ("reason", ""),
             ("target", "perigee::access"),
         ] {

@@ -104,7 +104,7 @@ async fn requests_may_come_twice_late_or_never() {
 #[tokio::test]
 async fn connections_may_be_cut_anywhere() {
     let (backend, gateway) = world().await;
-    for seed in 0..6 {
+    for seed in 0..8 {
         let mut random = Random::new(seed);
         let proxy = Proxy::start(gateway.address, move || {
             let (up, down) = (random.range(1, 200_000), random.range(1, 200_000));
@@ -117,9 +117,10 @@ async fn connections_may_be_cut_anywhere() {
             Faults::default(),
             seed,
         ));
-        let transports: &[Transport] = match seed % 3 {
+        let transports: &[Transport] = match seed % 4 {
             0 => &[Transport::WebSocket],
             1 => &[Transport::Stream, Transport::Http2Stream],
+            2 => &[Transport::Sse, Transport::Htmlfile, Transport::Jsonp],
             _ => &Transport::OVER_TCP,
         };
         let _attached = client.stay_attached(transports, seed);

@@ -132,7 +132,7 @@ pub(crate) struct SessionTask {
     tickets: Arc<Tickets>,
     /// Where the newest attachment with a ticket began.
     promised: Option<(u32, Position)>,
-    /// The transport in use comes in replies with gaps in between.
+    /// There is no transport between two replies, which says nothing of the client.
     link_has_gaps: bool,
     /// The last transport was lost rather than ended: the next one is a resume.
     was_cut: bool,
@@ -315,7 +315,7 @@ impl SessionTask {
     fn carry(&mut self, n: u32, downlink: Downlink, now: Instant) {
         let resumed = std::mem::take(&mut self.was_cut);
         self.streams.attached(downlink.name(), resumed);
-        self.link_has_gaps = downlink.link() == Link::Poll || downlink.has_ticket();
+        self.link_has_gaps = downlink.link() == Link::Poll;
         self.update_resume_timeout();
         let timeouts = &self.shared.config.timeouts;
         self.attachment = Some(Attachment::new(n, downlink, timeouts, now));
@@ -513,6 +513,9 @@ impl SessionTask {
             }
             Outcome::Rotate(why) => {
                 if let Some(attachment) = self.attachment.take() {
+                    // The client has to ask for the next reply first.
+                    self.link_has_gaps |= attachment.downlink.has_ticket();
+                    self.update_resume_timeout();
                     attachment.end(&mut self.session, why, &self.shared.tasks, now);
                 }
             }

@@ -10,7 +10,7 @@ use perigee_session::{Code, Link, Uplink};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
 
-use super::{Inner, Refusal, State, Transport};
+use super::{Inner, Refusal, State, Transport, tickets};
 use crate::{
     ORIGIN,
     http::{Error, Version},
@@ -32,7 +32,16 @@ pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
             Transport::Http2Stream => stream(&state, Version::Http2, epoch).await,
             Transport::Poll => polls(&state, Version::Http1, epoch).await,
             Transport::Http2Poll => polls(&state, Version::Http2, epoch).await,
+            Transport::Sse => tickets::run(&state, epoch, tickets::Kind::Sse).await,
+            Transport::Htmlfile => tickets::run(&state, epoch, tickets::Kind::Htmlfile).await,
+            Transport::Jsonp => tickets::run(&state, epoch, tickets::Kind::Jsonp).await,
         };
+        // The end of the session goes up by a request, which takes an attachment to be said.
+        let said = state.when(|inner| {
+            let due = inner.epoch == epoch && inner.uplink.is_some() && inner.ended.is_some();
+            (!due || !inner.session.can_transmit()).then_some(())
+        });
+        said.await;
     };
     tokio::select! {
         () = carried => {}
@@ -78,7 +87,7 @@ impl Inner {
 
 impl State {
     /// The body that begins an attachment, unless another one has begun.
-    fn hello(&self, epoch: u64, link: Link) -> Option<(String, Vec<u8>)> {
+    pub(super) fn hello(&self, epoch: u64, link: Link) -> Option<(String, Vec<u8>)> {
         self.change(|inner, now| {
             if inner.epoch != epoch || inner.ended.is_some() {
                 return None;

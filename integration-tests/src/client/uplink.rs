@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper::{Method, StatusCode};
 use perigee_session::TOKEN_LEN;
 
-use super::{Inner, State};
+use super::{Inner, State, Way, form};
 use crate::http::{Error, Version, Whole};
 
 /// Most bytes of a request: the gateway takes 128 KiB.
@@ -53,9 +53,9 @@ pub(super) fn bearer(token: &[u8; TOKEN_LEN]) -> String {
 }
 
 struct Job {
-    version: Version,
+    way: Way,
     path: String,
-    authorization: String,
+    token: String,
     body: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn run(state: Arc<State>) {
 
 /// The next request; `Some(None)` when frames go up another way or the session is gone.
 fn next(inner: &mut Inner) -> Option<Option<Job>> {
-    let Some(version) = inner
+    let Some(way) = inner
         .uplink
         .filter(|_| inner.ended.is_none_or(|_| inner.session.can_transmit()))
     else {
@@ -101,7 +101,7 @@ fn next(inner: &mut Inner) -> Option<Option<Job>> {
     };
     let (sid, token) = inner.session.identity()?;
     let path = format!("/perigee/v1/{sid}/up");
-    let authorization = format!("Bearer {}", bearer(token));
+    let token = bearer(token);
     let mut body = Vec::new();
     if !inner.session.can_transmit()
         || !inner.session.poll_transmit(&mut body, BODY, Instant::now())
@@ -109,16 +109,25 @@ fn next(inner: &mut Inner) -> Option<Option<Job>> {
         return None;
     }
     Some(Some(Job {
-        version,
+        way,
         path,
-        authorization,
+        token,
         body,
     }))
 }
 
 async fn post(state: &State, job: &Job) -> Result<Whole, Error> {
-    let headers = [("authorization", job.authorization.as_str())];
-    let http = state.http(job.version);
+    let version = match job.way {
+        Way::Post(version) => version,
+        Way::Form => {
+            let http = state.http(Version::Http1);
+            let reply = form::submit(&http, &job.path, &job.body, Some(&job.token));
+            return state.patiently(reply).await;
+        }
+    };
+    let authorization = format!("Bearer {}", job.token);
+    let headers = [("authorization", authorization.as_str())];
+    let http = state.http(version);
     let reply = http.fetch(Method::POST, &job.path, &headers, job.body.clone());
     state.patiently(reply).await
 }

@@ -301,9 +301,13 @@ pub(super) fn nudge(random: &mut Random) -> Cut {
 const fn usage(transport: Transport) -> Use {
     match transport {
         Transport::WebSocket | Transport::WebTransport => Use::Upgrade,
-        Transport::Stream | Transport::Poll | Transport::Http2Stream | Transport::Http2Poll => {
-            Use::Requests
-        }
+        Transport::Stream
+        | Transport::Poll
+        | Transport::Http2Stream
+        | Transport::Http2Poll
+        | Transport::Sse
+        | Transport::Htmlfile
+        | Transport::Jsonp => Use::Requests,
     }
 }
 
