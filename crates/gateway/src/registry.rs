@@ -141,7 +141,7 @@ impl Registry {
         known.then(|| Shown {
             commands: entry.commands.clone(),
             n,
-            origin: entry.origin.clone(),
+            origin: entry.origin.as_ref().map(ToString::to_string),
         })
     }
 

@@ -21,7 +21,6 @@ use perigee_session::{Code, TOKEN_LEN};
 use crate::{
     http::{Asker, MAX_BODY_BYTES, Refusal, read_body_within},
     net,
-    policy::Origin,
     shared::Shared,
 };
 
@@ -87,7 +86,7 @@ pub(super) fn answer(asker: &Asker, outcome: Result<Vec<u8>, Refusal>) -> Respon
         Err(refusal) => (refusal.status(), refusal.json().into_bytes()),
     };
     // Browsers send Origin with every form that is posted, so only a program gets here without.
-    let Some(origin) = asker.origin() else {
+    let Some(origin) = asker.origin().map(ToString::to_string) else {
         return Refusal::new(Code::Denied, "forms are for pages").into_response();
     };
     let Ok(nonce) = Nonce::random() else {
@@ -98,9 +97,9 @@ pub(super) fn answer(asker: &Asker, outcome: Result<Vec<u8>, Refusal>) -> Respon
         nonce.script(),
         status.as_u16(),
         STANDARD.encode(body),
-        quoted(origin),
+        quoted(&origin),
     );
-    (status, nonce.page_headers(origin), Body::from(page)).into_response()
+    (status, nonce.page_headers(&origin), Body::from(page)).into_response()
 }
 
 /// What our own scripts are known by in a page for a frame.
@@ -119,7 +118,7 @@ impl Nonce {
     }
 
     /// Such a page runs these scripts, loads nothing, and is shown in pages of `origin` only.
-    pub(super) fn page_headers(&self, origin: &Origin) -> [(HeaderName, String); 2] {
+    pub(super) fn page_headers(&self, origin: &str) -> [(HeaderName, String); 2] {
         [
             (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
             (
@@ -134,6 +133,6 @@ impl Nonce {
 }
 
 /// An origin as a string in a script. Its grammar has no quotes and no `<`.
-pub(super) fn quoted(origin: &Origin) -> String {
+pub(super) fn quoted(origin: &str) -> String {
     format!("\"{origin}\"")
 }

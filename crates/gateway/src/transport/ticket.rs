@@ -12,7 +12,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -33,7 +33,6 @@ use super::{Downlink, attach};
 use crate::{
     http::{Asker, Refusal, origin},
     net,
-    policy::Origin,
     session_task::{Command, Continuation},
     shared::Shared,
 };
@@ -180,7 +179,7 @@ pub(crate) struct Shown {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) n: u32,
     /// The page that it is for; `None` for a program.
-    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) origin: Option<String>,
 }
 
 /// Finds the attachment that a request shows a ticket for.
