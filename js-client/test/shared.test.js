@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { encode } from '../src/frame.js';
 import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
 import { pattern } from './support/random.js';
 import { FakeGateway } from './support/gateway.js';
@@ -177,10 +178,10 @@ test('a worker that is gone lost everything', async (t) => {
   const gateway = openTab();
   const socket = new TCPSocket('echo', { gateway });
   await within(socket.opened, 'opened');
-  crash();
   const [port] = ports;
-  // As the silence of a worker that does not answer any more.
-  gateway.cut();
+  // This worker forgets the tab and the next one never knew it.
+  port?.tab.postMessage({ frames: encode([{ type: 'RESET', stream: 0, code: 0, ack: 0, text: '' }]) });
+  crash();
   port?.tab.dispatchEvent(Object.assign(new Event('message'), { data: { ended: 'lost' } }));
   await assert.rejects(within(socket.closed, 'lost'), failure('lost'));
   await echo(new TCPSocket('echo', { gateway }), 1, 1000);
