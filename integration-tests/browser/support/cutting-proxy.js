@@ -21,6 +21,9 @@ export class CuttingProxy {
   cuts = 0;
   /** Connections it carried. */
   connections = 0;
+  /** @type {Promise<void> | null} until it ends nothing passes, and nobody is told */
+  #stalled = null;
+  #wake = () => {};
 
   constructor() {
     this.#server = net.createServer({ allowHalfOpen: true }, (near) => this.#join(near));
@@ -77,8 +80,24 @@ export class CuttingProxy {
     this.#down = false;
   }
 
+  /** From now on nothing passes and nothing breaks, as when a cable is pulled. */
+  stall() {
+    this.#stalled ??= new Promise((resolve) => (this.#wake = resolve));
+  }
+
+  flow() {
+    this.#wake();
+    this.#stalled = null;
+  }
+
+  /** Connections it carries now. */
+  get open() {
+    return this.#open.size;
+  }
+
   async stop() {
     this.calm();
+    this.flow();
     this.goDown();
     await new Promise((resolve) => this.#server.close(resolve));
   }
@@ -100,7 +119,12 @@ export class CuttingProxy {
     this.#open.add(end);
     for (const [from, to] of [[near, far], [far, near]]) {
       from.setNoDelay(true);
-      from.on('data', (chunk) => {
+      from.on('data', async (chunk) => {
+        if (this.#stalled) {
+          from.pause();
+          await this.#stalled;
+          from.resume();
+        }
         const ready = to.write(chunk);
         const ms = (1000 * chunk.length) / this.rate;
         if (ready && ms === 0) return;
@@ -108,7 +132,10 @@ export class CuttingProxy {
         if (ms > 0) setTimeout(() => from.resume(), ms);
         else to.once('drain', () => from.resume());
       });
-      from.on('end', () => to.end());
+      from.on('end', async () => {
+        await this.#stalled;
+        to.end();
+      });
       from.on('error', end);
       from.on('close', () => {
         this.#open.delete(end);

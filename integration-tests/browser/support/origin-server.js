@@ -11,6 +11,8 @@ const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=
 export class OriginServer {
   #server;
   port = 0;
+  /** Scripts of a test's own, by name. @type {Record<string, string>} */
+  scripts = {};
 
   constructor() {
     this.#server = http.createServer(async (request, response) => {
@@ -19,7 +21,7 @@ export class OriginServer {
       const type = TYPES[/** @type {'html' | 'js'} */ (name.split('.').at(-1))];
       try {
         if (!/^[\w-]+\.\w+$/.test(name) || !type) throw new Error('no such page');
-        const body = await readFile(SHARED[/** @type {'in-page.js'} */ (name)] ?? new URL(name, PAGES));
+        const body = this.scripts[name] ?? await readFile(SHARED[/** @type {'in-page.js'} */ (name)] ?? new URL(name, PAGES));
         response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
       } catch {
         response.writeHead(name === 'favicon.ico' ? 204 : 404).end();

@@ -1,0 +1,220 @@
+/**
+ * What happens to pages in the middle of a transfer, and must not be noticed in its bytes: they are loaded again, frozen,
+ * slowed down, put behind other tabs, cut off for longer than anybody waits, and moved behind another proxy.
+ *
+ * The heartbeats are short, so that both ends find each other dead in seconds. PERIGEE_OUTAGE_MS makes the outages longer.
+ */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { after, afterEach, before, test } from 'node:test';
+import { Backend } from './support/backends.js';
+import { Browser, describeInBrowsers } from './support/browsers.js';
+import { CuttingProxy } from './support/cutting-proxy.js';
+import { Gateway } from './support/gateway.js';
+import { OriginServer } from './support/origin-server.js';
+import { until } from './support/wait.js';
+
+const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
+const BYTES = 1_500_000;
+const BYTES_PER_SECOND = 1_000_000;
+const OUTAGE_MS = Number(process.env.PERIGEE_OUTAGE_MS ?? 0);
+
+/**
+ * Runs in the page, and once more after each reload: bytes to an echo backend and back. What came back is the page's to
+ * keep, so it keeps that beside what the client keeps.
+ * @param {{ module: string, bytes: number, [option: string]: unknown }} task
+ */
+async function carry({ module, bytes, ...options }) {
+  const { Gateway, TCPSocket } = await import(module);
+  const gateway = new Gateway(undefined, options);
+  const [restored] = await gateway.restored();
+  const socket = restored ?? new TCPSocket('echo', { gateway, label: 'transfer' });
+  const received = new Uint8Array(bytes);
+  let count = 0;
+  for (const char of atob(sessionStorage.getItem('received') ?? '')) received[count++] = char.charCodeAt(0);
+  const state = Object.assign(globalThis, { gateway, socket, restored: restored !== undefined, count, result: /** @type {string | null} */ (null) });
+  if (options.surviveReload) {
+    addEventListener('pagehide', () => {
+      let text = '';
+      for (let at = 0; at < state.count; at += 8192) text += String.fromCharCode(...received.subarray(at, Math.min(state.count, at + 8192)));
+      sessionStorage.setItem('received', btoa(text));
+    });
+  }
+  const sent = new Uint8Array(bytes).map((_, at) => (Math.imul(at, 2654435761) >>> 13) & 255);
+  const writer = socket.writable.getWriter();
+  const send = async () => {
+    while (socket.stats.written < bytes) await writer.write(sent.slice(socket.stats.written, socket.stats.written + 20_000));
+    await writer.close();
+  };
+  const receive = async () => {
+    for await (const chunk of socket.readable) {
+      received.set(chunk.subarray(0, bytes - state.count), state.count);
+      state.count += chunk.length;
+    }
+  };
+  Promise.all([send(), receive()]).then(() => socket.closed).then(async () => {
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', received));
+    state.result = `${state.count} ${[...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  }).catch((error) => (state.result = `failed: ${error}`));
+}
+
+const expected = (() => {
+  const bytes = new Uint8Array(BYTES).map((_, at) => (Math.imul(at, 2654435761) >>> 13) & 255);
+  return `${BYTES} ${createHash('sha256').update(bytes).digest('hex')}`;
+})();
+
+describeInBrowsers('page life', (name) => {
+  /** @type {Browser} */
+  let browser;
+  /** @type {OriginServer} */
+  let site;
+  /** @type {Backend} */
+  let backend;
+  /** @type {Gateway} */
+  let gateway;
+  /** @type {CuttingProxy} what the page takes for the gateway */
+  let proxy;
+
+  before(async () => {
+    site = await OriginServer.start();
+    backend = await Backend.echo();
+    gateway = await Gateway.serve(`
+      [timeouts]
+      heartbeat = "1s"
+      peer_dead = "3s"
+      [backend.echo]
+      address = "${backend.address}"
+      resume_timeout = "${30 + Math.ceil(OUTAGE_MS / 1000)}s"
+      [[allow]]
+      origins = ["${site.origin}"]
+      to = ["echo"]
+    `);
+    proxy = await CuttingProxy.start(gateway.port);
+    browser = await Browser.launch(name);
+  });
+  after(async () => {
+    await browser?.stop();
+    await proxy?.stop();
+    await gateway?.stop();
+    await backend?.stop();
+    await site?.stop();
+  });
+  afterEach(async () => {
+    proxy.flow();
+    proxy.comeBack();
+    proxy.aim(gateway.port);
+    proxy.rate = Infinity;
+    await browser.tidy();
+  });
+
+  /** @param {import('puppeteer-core').Page} page @param {Record<string, unknown>} options */
+  const start = async (page, options) => {
+    proxy.rate = Infinity;
+    await page.evaluate(carry, { module: `${proxy.url}/perigee.js`, bytes: BYTES, backoffMaxMs: 500, ...options });
+    proxy.rate = BYTES_PER_SECOND;
+  };
+  /** @param {import('puppeteer-core').Page} page @param {number} count */
+  const received = (page, count) => page.waitForFunction((count) => /** @type {any} */ (globalThis).count > count, { polling: 20 }, count);
+  /** @param {Record<string, unknown>} options @param {number} [count] */
+  const under = async (options, count = 200_000) => {
+    const { page } = await browser.open(site.origin);
+    await page.evaluate(() => sessionStorage.clear());
+    const { accepted } = backend;
+    await start(page, options);
+    await received(page, count);
+    return { page, accepted };
+  };
+  /** @param {import('puppeteer-core').Page} page @param {number} accepted before the transfer */
+  const assertWhole = async (page, accepted) => {
+    const result = await page.waitForFunction(() => /** @type {any} */ (globalThis).result, { polling: 50, timeout: 60_000 });
+    assert.equal(await result.jsonValue(), expected);
+    assert.equal(backend.accepted, accepted + 1, 'it was one connection all the time');
+  };
+  const outage = () => OUTAGE_MS > 0 && new Promise((resolve) => setTimeout(resolve, OUTAGE_MS));
+
+  for (const transport of TRANSPORTS) {
+    test(`loaded again in mid-transfer, twice (${transport})`, async () => {
+      const options = { transport, surviveReload: true };
+      const { page, accepted } = await under(options);
+      for (const count of [600_000, BYTES - 1]) {
+        await page.reload({ waitUntil: 'load' });
+        await start(page, options);
+        assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).restored), true, 'the socket came back');
+        if (count < BYTES - 1) await received(page, count);
+      }
+      await assertWhole(page, accepted);
+    });
+  }
+
+  test('a tab that is duplicated does not go on with the connections of the first', async () => {
+    const { page, accepted } = await under({ surviveReload: true });
+    await page.goto('about:blank');
+    await page.goto(site.origin, { waitUntil: 'load' });
+    // As the browser copies it for the new tab.
+    const copy = await page.evaluate(() => JSON.stringify(sessionStorage));
+    await start(page, { surviveReload: true });
+    const other = await browser.open(site.origin);
+    await other.page.evaluate((copy) => Object.assign(sessionStorage, JSON.parse(copy)), copy);
+    const others = await other.page.evaluate(async (module) => {
+      const { Gateway } = await import(module);
+      return (await new Gateway(undefined, { surviveReload: true }).restored()).length;
+    }, `${proxy.url}/perigee.js`);
+    assert.equal(others, 0);
+    await assertWhole(page, accepted);
+  });
+
+  for (const transport of TRANSPORTS) {
+    test(`cut off, in silence, for longer than the page waits (${transport})`, async () => {
+      const { page, accepted } = await under({ transport });
+      proxy.stall();
+      await page.waitForFunction(() => /** @type {any} */ (globalThis).gateway.state === 'detached', { timeout: 30_000 });
+      await outage();
+      proxy.flow();
+      await assertWhole(page, accepted);
+    });
+  }
+
+  test('the proxy in front is replaced by one on another port', async () => {
+    const [old, young] = [await CuttingProxy.start(gateway.port), await CuttingProxy.start(gateway.port)];
+    try {
+      proxy.aim(old.port);
+      const { page, accepted } = await under({}, 400_000);
+      proxy.aim(young.port);
+      await old.stop();
+      await assertWhole(page, accepted);
+      assert.ok(young.connections > 0);
+    } finally {
+      await old.stop();
+      await young.stop();
+    }
+  });
+
+  test('behind another tab', async () => {
+    const { page, accepted } = await under({});
+    const { page: front } = await browser.open(site.origin);
+    await front.bringToFront();
+    await assertWhole(page, accepted);
+  });
+
+  // Only Chromium can be told to.
+  if (name === 'chromium') {
+    test('frozen for longer than the gateway waits', async () => {
+      const { page, accepted } = await under({});
+      const session = await page.createCDPSession();
+      await session.send('Page.setWebLifecycleState', { state: 'frozen' });
+      await until('the gateway gave the transport up', () => proxy.open === 0, 30_000);
+      await outage();
+      await session.send('Page.setWebLifecycleState', { state: 'active' });
+      await assertWhole(page, accepted);
+    });
+
+    test('on a slow processor', async () => {
+      const { page, accepted } = await under({});
+      await page.emulateCPUThrottling(20);
+      await received(page, 500_000);
+      await page.emulateCPUThrottling(null);
+      await assertWhole(page, accepted);
+    });
+  }
+});
