@@ -13,11 +13,11 @@ import { Browser, describeInBrowsers } from './support/browsers.js';
 import { CuttingProxy } from './support/cutting-proxy.js';
 import { Gateway } from './support/gateway.js';
 import { OriginServer } from './support/origin-server.js';
-import { until } from './support/wait.js';
 
 const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
-const BYTES = 1_500_000;
+const BYTES = 800_000;
 const BYTES_PER_SECOND = 1_000_000;
+const PEER_DEAD_MS = 3000;
 const OUTAGE_MS = Number(process.env.PERIGEE_OUTAGE_MS ?? 0);
 
 /**
@@ -82,7 +82,8 @@ describeInBrowsers('page life', (name) => {
     gateway = await Gateway.serve(`
       [timeouts]
       heartbeat = "1s"
-      peer_dead = "3s"
+      peer_dead = "${PEER_DEAD_MS}ms"
+      hold = "2s"
       [backend.echo]
       address = "${backend.address}"
       resume_timeout = "${30 + Math.ceil(OUTAGE_MS / 1000)}s"
@@ -117,7 +118,7 @@ describeInBrowsers('page life', (name) => {
   /** @param {import('puppeteer-core').Page} page @param {number} count */
   const received = (page, count) => page.waitForFunction((count) => /** @type {any} */ (globalThis).count > count, { polling: 20 }, count);
   /** @param {Record<string, unknown>} options @param {number} [count] */
-  const under = async (options, count = 200_000) => {
+  const under = async (options, count = 100_000) => {
     const { page } = await browser.open(site.origin);
     await page.evaluate(() => sessionStorage.clear());
     const { accepted } = backend;
@@ -137,7 +138,7 @@ describeInBrowsers('page life', (name) => {
     test(`loaded again in mid-transfer, twice (${transport})`, async () => {
       const options = { transport, surviveReload: true };
       const { page, accepted } = await under(options);
-      for (const count of [600_000, BYTES - 1]) {
+      for (const count of [400_000, BYTES - 1]) {
         await page.reload({ waitUntil: 'load' });
         await start(page, options);
         assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).restored), true, 'the socket came back');
@@ -164,7 +165,7 @@ describeInBrowsers('page life', (name) => {
     await assertWhole(page, accepted);
   });
 
-  for (const transport of TRANSPORTS) {
+  for (const transport of /** @type {const} */ (['websocket', 'poll'])) {
     test(`cut off, in silence, for longer than the page waits (${transport})`, async () => {
       const { page, accepted } = await under({ transport });
       proxy.stall();
@@ -179,7 +180,7 @@ describeInBrowsers('page life', (name) => {
     const [old, young] = [await CuttingProxy.start(gateway.port), await CuttingProxy.start(gateway.port)];
     try {
       proxy.aim(old.port);
-      const { page, accepted } = await under({}, 400_000);
+      const { page, accepted } = await under({}, 200_000);
       proxy.aim(young.port);
       await old.stop();
       await assertWhole(page, accepted);
@@ -203,16 +204,17 @@ describeInBrowsers('page life', (name) => {
       const { page, accepted } = await under({});
       const session = await page.createCDPSession();
       await session.send('Page.setWebLifecycleState', { state: 'frozen' });
-      await until('the gateway gave the transport up', () => proxy.open === 0, 30_000);
-      await outage();
+      // How long a page sleeps is up to its browser; that it was long enough shows when it wakes up.
+      await new Promise((resolve) => setTimeout(resolve, Math.max(OUTAGE_MS, 2 * PEER_DEAD_MS)));
       await session.send('Page.setWebLifecycleState', { state: 'active' });
       await assertWhole(page, accepted);
+      assert.ok(await page.evaluate(() => /** @type {any} */ (globalThis).gateway.stats.resumes) > 0, 'the gateway gave it up');
     });
 
     test('on a slow processor', async () => {
       const { page, accepted } = await under({});
       await page.emulateCPUThrottling(20);
-      await received(page, 500_000);
+      await received(page, 300_000);
       await page.emulateCPUThrottling(null);
       await assertWhole(page, accepted);
     });

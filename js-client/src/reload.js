@@ -39,16 +39,12 @@ export async function restore(gateway, links, makeLink) {
   const all = [];
   for (const { at, packed } of takeOut(url)) {
     const { abouts, ...state } = unpack(packed);
-    const sid = state.sid ?? '';
-    if (!(await hold(sid))) continue;
+    if (!(await hold(state.sid ?? ''))) continue;
     const link = makeLink(state, Math.max(0, Date.now() - at));
-    const sockets = state.streams.map((stream) => {
+    for (const stream of state.streams) {
       const about = /** @type {About} */ (abouts.get(stream));
-      const socket = adopt(gateway, link, stream, about);
-      all.push({ link, stream, closing: about.closing, socket });
-      return socket.closed;
-    });
-    void Promise.allSettled(sockets).then(holds.get(sid));
+      all.push({ link, stream, closing: about.closing, socket: adopt(gateway, link, stream, about) });
+    }
   }
   const timers = new Timers(() => {
     for (const { link, stream } of all.splice(0)) {
