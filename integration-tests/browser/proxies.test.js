@@ -15,7 +15,7 @@ import { Backend } from './support/backends.js';
 import { Browser, describeInBrowsers } from './support/browsers.js';
 import { caddy } from './support/caddy.js';
 import { certify } from './support/certificate.js';
-import { GATEWAY, FRONTS as RESTARTED, assertWhole, behindProxy } from './support/fronts.js';
+import { GATEWAY, FRONTS as RESTARTED, TRANSPORTS, assertWhole, behindProxy } from './support/fronts.js';
 import { Gateway } from './support/gateway.js';
 import { haproxy, haproxyTcp } from './support/haproxy.js';
 import { echo } from './support/in-page.js';
@@ -23,7 +23,6 @@ import { nginx, nginxTcp } from './support/nginx.js';
 import { OriginServer } from './support/origin-server.js';
 import { Proxy } from './support/proxy.js';
 
-const TRANSPORTS = /** @type {const} */ (['auto', 'websocket', 'stream', 'poll']);
 const BYTES = 2 * 1024 * 1024;
 
 /**
@@ -103,7 +102,7 @@ describeInBrowsers('proxies', (name) => {
       after(() => proxy?.stop());
       afterEach(() => browser.tidy());
 
-      for (const transport of TRANSPORTS) {
+      for (const transport of /** @type {const} */ (['auto', ...TRANSPORTS])) {
         test(`${BYTES / 1024 / 1024} MiB there and back over ${transport}`, async () => {
           const { page, log } = await browser.open(site.origin);
           const echoed = await page.evaluate(echo, { module: `${proxy.url}/perigee.js`, transport, bytes: BYTES });

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { Backend } from './support/backends.js';
 import { Browser, describeInBrowsers } from './support/browsers.js';
-import { FRONTS, GATEWAY, assertWhole, behindProxy } from './support/fronts.js';
+import { FRONTS, GATEWAY, TRANSPORTS, assertWhole, behindProxy } from './support/fronts.js';
 import { Gateway } from './support/gateway.js';
 import { open, say } from './support/held.js';
 import { echo } from './support/in-page.js';
@@ -15,7 +15,6 @@ import { OriginServer } from './support/origin-server.js';
 import { Proxy } from './support/proxy.js';
 import { until } from './support/wait.js';
 
-const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
 const BYTES = 1024 * 1024;
 
 describeInBrowsers('proxies that are not kind', (name) => {
@@ -29,8 +28,8 @@ describeInBrowsers('proxies that are not kind', (name) => {
   let gateway;
   /** @type {Gateway} that speaks up before an impatient proxy cuts */
   let lively;
-  /** @type {Proxy[]} */
-  const proxies = [];
+  /** @type {{ stop: () => Promise<unknown> }[]} for one test, the first to be stopped last */
+  const used = [];
 
   before(async () => {
     site = await OriginServer.start();
@@ -48,15 +47,17 @@ describeInBrowsers('proxies that are not kind', (name) => {
   });
   afterEach(async () => {
     await browser.tidy();
-    for (const proxy of proxies.splice(0)) await proxy.stop();
+    for (const thing of used.splice(0).reverse()) await thing.stop();
   });
 
-  /** @param {Parameters<typeof Proxy.start>} how */
-  const start = async (...how) => {
-    const proxy = await Proxy.start(...how);
-    proxies.push(proxy);
-    return proxy;
+  /** @template {{ stop: () => Promise<unknown> }} T @param {Promise<T>} starting @returns {Promise<T>} */
+  const use = async (starting) => {
+    const thing = await starting;
+    used.push(thing);
+    return thing;
   };
+  /** @param {Parameters<typeof Proxy.start>} how */
+  const start = (...how) => use(Proxy.start(...how));
 
   for (const { name: front, program, file, refusing, buffering } of FRONTS) {
     test(`${front} refuses WebSockets`, async () => {

@@ -8,7 +8,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { Backend } from './support/backends.js';
 import { Browser, describeInBrowsers } from './support/browsers.js';
 import { CuttingProxy } from './support/cutting-proxy.js';
-import { FRONTS, GATEWAY, assertWhole, behindProxy } from './support/fronts.js';
+import { FRONTS, GATEWAY, TRANSPORTS, assertWhole, behindProxy } from './support/fronts.js';
 import { Gateway } from './support/gateway.js';
 import { ends, open, say } from './support/held.js';
 import { echo } from './support/in-page.js';
@@ -16,7 +16,6 @@ import { OriginServer } from './support/origin-server.js';
 import { Proxy } from './support/proxy.js';
 import { until } from './support/wait.js';
 
-const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
 const BYTES = 1024 * 1024;
 
 describeInBrowsers('proxies that start anew', (name) => {

@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 import { haproxy } from './haproxy.js';
 import { nginx } from './nginx.js';
 
+/** What passes through all of them, where it is not refused. */
+export const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
+
 /** Each proxy, and how its shipped configuration is made worse. */
 export const FRONTS = /** @type {const} */ ([
   {
