@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{Router, body::Body, extract::Request, http::Method};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -31,7 +31,7 @@ use tracing::{debug, warn};
 use self::io::Requests;
 pub(crate) use self::{
     entry::{Accepted, Entry},
-    io::{ClientSocket, Io},
+    io::{ClientSocket, Held, Io},
 };
 use crate::{
     http::{Peer, SamePort},
@@ -47,6 +47,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_HTTP2_STREAMS: u32 = 64;
 /// HTTP/2 streams a client may open and reset before it is shown the door (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
+/// Bytes that one HTTP/2 stream may send ahead: as much as a stream of a session by default.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Bytes that all streams of an HTTP/2 connection may send ahead: a few that are not read, because
+/// their backend does not read, leave the others theirs.
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 16 * HTTP2_STREAM_WINDOW_BYTES;
 /// Largest request head in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes hyper may hold per connection and direction.
@@ -149,6 +154,9 @@ async fn serve(
         if let Some(same_port) = webtransport {
             request.extensions_mut().insert(same_port);
         }
+        if request.method() == Method::CONNECT {
+            request.extensions_mut().insert(requests.hold());
+        }
         let answer = router.clone().call(request);
         let in_service = requests.start();
         async move { answer.await.map(|response| in_service.until_sent(response)) }
@@ -162,7 +170,11 @@ async fn serve(
     builder
         .http2()
         .timer(TokioTimer::new())
+        // WebSocket over HTTP/2 (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
         .max_send_buf_size(MAX_HTTP_BUFFER_BYTES)

@@ -39,13 +39,23 @@ struct Counter {
 }
 
 /// A request that is being served.
+#[derive(Debug)]
 pub(super) struct InService(Requests);
+
+/// A request that is being served for as long as what it asked for is in use: an extended CONNECT.
+#[derive(Debug, Clone)]
+pub(crate) struct Held(#[expect(dead_code, reason = "its drop counts")] Arc<InService>);
 
 impl Requests {
     /// A request's head has come; it is served until the result is dropped.
     pub(super) fn start(&self) -> InService {
         self.0.seen.fetch_add(1, Ordering::Relaxed);
         InService(self.clone())
+    }
+
+    /// The same, held by what the request asks for.
+    pub(super) fn hold(&self) -> Held {
+        Held(Arc::new(self.start()))
     }
 
     fn seen(&self) -> u64 {

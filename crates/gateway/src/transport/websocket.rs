@@ -72,7 +72,7 @@ async fn attach(shared: &Shared, sid: &str, asker: Asker, mut websocket: WebSock
                 Err(refusal) => refusal.code(),
             }
         }
-        Ok(Some(Ok(_) | Err(Error::Capacity(_)))) => Code::Protocol,
+        Ok(Some(Ok(_) | Err(Error::Capacity(_) | Error::AttackAttempt))) => Code::Protocol,
         Ok(Some(Err(_)) | None) => return,
         Err(_) => Code::Idle,
     };
@@ -112,9 +112,9 @@ impl Downlink {
                 Poll::Ready(Some(Ok(Message::Binary(message)))) => {
                     Poll::Ready(Input::Frames(message))
                 }
-                Poll::Ready(Some(Ok(Message::Text(_)) | Err(Error::Capacity(_)))) => {
-                    Poll::Ready(Input::Violation)
-                }
+                Poll::Ready(Some(
+                    Ok(Message::Text(_)) | Err(Error::Capacity(_) | Error::AttackAttempt),
+                )) => Poll::Ready(Input::Violation),
                 // Answered by the library; the session has its own PING.
                 Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
                     continue;
