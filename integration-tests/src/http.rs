@@ -8,7 +8,9 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     client::conn::{http1, http2},
+    ext::Protocol,
     header,
+    upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -16,6 +18,7 @@ use tokio::{
     sync::Mutex,
     task::{AbortHandle, JoinSet},
 };
+use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
 use crate::ORIGIN;
 
@@ -161,28 +164,80 @@ impl Http {
                 })
             }
             Version::Http2 => {
-                let mut shared = self.shared.lock().await;
-                if shared
-                    .as_ref()
-                    .is_none_or(|shared| shared.requests.is_closed())
-                {
-                    let stream = TcpStream::connect(self.address).await?;
-                    let (requests, connection) =
-                        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-                    *shared = Some(Shared {
-                        requests,
-                        _connection: drive(async { _ = connection.await }),
-                    });
-                }
-                let mut requests = shared.as_ref().ok_or("just connected")?.requests.clone();
-                drop(shared);
-                let response = requests.send_request(request).await?;
+                let response = self.http2().await?.send_request(request).await?;
                 Ok(Reply {
                     response,
                     _connection: None,
                 })
             }
         }
+    }
+
+    /// The connection that HTTP/2 requests share.
+    async fn http2(&self) -> Result<http2::SendRequest<Full<Bytes>>, Error> {
+        let mut shared = self.shared.lock().await;
+        if let Some(shared) = &*shared
+            && !shared.requests.is_closed()
+        {
+            return Ok(shared.requests.clone());
+        }
+        let stream = TcpStream::connect(self.address).await?;
+        let (requests, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let connection = drive(async { _ = connection.await });
+        *shared = Some(Shared {
+            requests: requests.clone(),
+            _connection: connection,
+        });
+        Ok(requests)
+    }
+
+    /// Asks for something other than HTTP on a stream of HTTP/2 (RFC 8441).
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the reply from coming.
+    pub async fn connect(
+        &self,
+        path: &str,
+        protocol: &'static str,
+        more: &[(&str, &str)],
+    ) -> Result<Response<Incoming>, Error> {
+        // The gateway's settings come before its first reply, and allow it.
+        self.fetch(Method::POST, "/perigee/v1/origin", &[], Vec::new())
+            .await?;
+        let mut request = Request::builder()
+            .method(Method::CONNECT)
+            .uri(format!("http://{}{path}", self.address))
+            .extension(Protocol::from_static(protocol));
+        if let Some(origin) = &self.origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default())?;
+        Ok(self.http2().await?.send_request(request).await?)
+    }
+
+    /// A WebSocket on a stream of the connection that HTTP/2 requests share.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from opening.
+    pub async fn websocket(
+        &self,
+        path: &str,
+        subprotocol: Option<&str>,
+    ) -> Result<WebSocketStream<TokioIo<Upgraded>>, Error> {
+        let mut headers = vec![("sec-websocket-version", "13")];
+        headers.extend(subprotocol.map(|name| ("sec-websocket-protocol", name)));
+        let response = self.connect(path, "websocket", &headers).await?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("refused: {}", response.status()).into());
+        }
+        let stream = TokioIo::new(hyper::upgrade::on(response).await?);
+        Ok(WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
     }
 
     /// Sends a request and waits for the whole reply.
