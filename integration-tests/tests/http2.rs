@@ -326,7 +326,8 @@ async fn abuse_of_http2_ends_the_connection_and_costs_no_memory() {
     };
     let pings = |_: u32| frame(6, 0, 0, b"flooding");
     let settings_again = |_: u32| frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]);
-    let cases: [(&str, &dyn Fn(u32) -> Vec<u8>); 5] = [
+    type Abuse<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+    let cases: [(&str, Abuse<'_>); 5] = [
         ("rapid reset", &resets),
         ("CONTINUATION", &continuations),
         ("empty CONTINUATION", &empty_continuations),

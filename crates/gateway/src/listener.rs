@@ -47,11 +47,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_HTTP2_STREAMS: u32 = 64;
 /// HTTP/2 streams a client may open and reset before it is shown the door (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
-/// Bytes that one HTTP/2 stream may send ahead: as much as a stream of a session by default.
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Bytes that one HTTP/2 stream may send ahead: a whole body of a request.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Bytes that all streams of an HTTP/2 connection may send ahead: a few that are not read, because
 /// their backend does not read, leave the others theirs.
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 16 * HTTP2_STREAM_WINDOW_BYTES;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 * HTTP2_STREAM_WINDOW_BYTES;
 /// Largest request head in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Bytes hyper may hold per connection and direction.
