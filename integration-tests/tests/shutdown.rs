@@ -82,10 +82,11 @@ async fn two_hundred_live_streams_are_told_and_ended() {
         gateway.signal("TERM");
         for (transport, client) in &clients {
             let (after, code) = client.go_away().await;
-            assert_eq!(
-                (after.as_secs(), code),
-                (1, Code::GoingAway),
-                "{transport:?}"
+            assert_eq!(code, Code::GoingAway, "{transport:?}");
+            // Each has its own share of the second half.
+            assert!(
+                (500..=1000).contains(&after.as_millis()),
+                "{transport:?}: {after:?}"
             );
         }
         let status = gateway.exited().await;

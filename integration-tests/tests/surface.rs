@@ -43,6 +43,41 @@ fn hello(token: [u8; 32], n: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_stream_starts_with_enough_to_be_let_through() {
+    let (_echo, gateway) = world().await;
+    let http = Http::new(gateway.address, Version::Http1);
+    let mut reply = http
+        .send(
+            Method::POST,
+            "/perigee/v1/new/stream",
+            &[],
+            hello([0; 32], 1),
+        )
+        .await
+        .expect("a reply");
+    let mut bytes = Vec::new();
+    let mut frames = Vec::new();
+    while frames.len() < 2 {
+        let piece = soon("the first frames", reply.response.frame()).await;
+        let piece = piece.expect("no end").expect("no cut");
+        bytes.extend_from_slice(&piece.into_data().expect("no trailers"));
+        frames.clear();
+        // Type and length of each frame that is whole.
+        let mut rest = &bytes[..];
+        while let [kind, _, high, low, ..] = *rest {
+            let length = 8 + usize::from(u16::from_be_bytes([high, low]));
+            let Some(after) = rest.get(length..) else {
+                break;
+            };
+            frames.push((kind, length));
+            rest = after;
+        }
+    }
+    assert_eq!(frames[0].0, 0x11, "WELCOME");
+    assert_eq!(frames[1], (0x00, 2048), "PAD");
+}
+
+#[tokio::test]
 async fn every_reply_has_its_headers() {
     let (_echo, gateway) = world().await;
     for version in [Version::Http1, Version::Http2] {

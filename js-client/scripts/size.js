@@ -12,7 +12,7 @@ const FIRST = 'src/index.js';
 const BUDGET_BYTES = {
   [FIRST]: 15 * 1024,
   'src/origin.js': 512,
-  'src/page.js': 1024,
+  'src/health.js': 1792,
   'src/transports/port.js': 768,
   'src/transports/webtransport.js': 1280,
   'src/reload.js': 1536,

@@ -18,6 +18,7 @@
  * @property {Transport} transport
  * @property {number} startedAt
  * @property {number} welcomedAt 0 until then
+ * @property {number} heardAt on the wall clock
  * @property {number} carriedBefore bytes of the session, both ways, when it was welcomed
  * @property {boolean} ended the transport is gone
  * @property {boolean} clean it ended as it should: a poll was answered
@@ -31,7 +32,7 @@
  * @property {(end: End) => boolean} failed an attempt came to nothing; true when that ends the session
  */
 
-import { DETACH_ROTATE, DETACH_SUPERSEDED, isSocket } from './session.js';
+import { DETACH_ROTATE, DETACH_SUPERSEDED } from './session.js';
 import { Ladder, backoff } from './ladder.js';
 import { Timers } from './timers.js';
 import { OPEN } from './transports/open.js';
@@ -71,6 +72,10 @@ export class Attempts {
     this.#ladder = new Ladder(config);
   }
 
+  get forced() {
+    return this.#ladder.forced;
+  }
+
   /** Whether any is being tried. */
   get trying() {
     return this.#pending.size > 0;
@@ -79,14 +84,13 @@ export class Attempts {
   /** @param {Kind | null} kind null gives the choice back */
   use(kind) {
     this.#ladder.forced = kind;
-    this.#timers.clear('stepup');
     const busy = this.trying;
     const { current } = this;
     this.#dropPending();
     this.#ladder.startOver();
     if (current === null) this.start(kind === null ? 'auto' : 'forced');
     else if (kind !== null && kind !== current.kind) this.#start(kind, 'forced');
-    else if (this.#ladder.better(current.kind) !== null) this.#stepUp();
+    else if (this.better) this.stepUp();
     // What was given up may be the newest attachment in the eyes of the gateway.
     else if (busy) this.#start(current.kind, 'back', { race: false });
   }
@@ -94,7 +98,7 @@ export class Attempts {
   /** Tries what is best now. @param {string} why */
   start(why) {
     if (this.halted) return;
-    const kind = this.#ladder.next(this.#busy());
+    const kind = this.#ladder.next([...this.#pending.values()].map(({ kind }) => kind));
     if (kind !== null) this.#start(kind, why);
   }
 
@@ -103,26 +107,39 @@ export class Attempts {
     if (this.current) this.#lose(this.current, reason, { trusted: true });
   }
 
-  /** What is in use cannot be used, for it works in one direction only. @param {string} reason */
-  blocked(reason) {
-    if (this.current === null) return;
-    this.#ladder.failed(this.current.kind);
-    this.#lose(this.current, reason);
+  /**
+   * What is in use does not do what it should.
+   * @param {string} reason
+   * @param {boolean} [left] nor will it on this network
+   */
+  giveUp(reason, left = false) {
+    const { current } = this;
+    if (current === null) return;
+    if (left) this.#ladder.leave(current.kind);
+    else this.#ladder.failed(current.kind);
+    this.#lose(current, reason);
   }
 
-  /** The network came back or changed. */
-  online() {
-    const { current } = this;
-    if (current === null) {
-      if (this.trying) return;
-      this.#ladder.startOver();
-      this.start('online');
-    } else if (isSocket(current.kind)) {
-      this.#session.probe(current.n);
-      this.#timers.after('probe', this.#config.timing.probeMs);
-    } else if (!this.trying) {
-      this.#start(current.kind, 'online');
-    }
+  /** Tries anew, because what is being tried was started in another situation. @param {string} why */
+  retry(why) {
+    this.#dropPending();
+    this.#ladder.startOver();
+    this.start(why);
+  }
+
+  /** Replaces what is in use by another of its kind. @param {string} why */
+  renew(why) {
+    if (this.current && !this.trying) this.#start(this.current.kind, why);
+  }
+
+  /** The network is another one. */
+  moved() {
+    // To the worker there is one way, whatever the network.
+    if (this.#used === 'port') return;
+    const { forced } = this.#ladder;
+    this.#ladder = new Ladder(this.#config);
+    this.#ladder.leave('port');
+    this.#ladder.forced = forced;
   }
 
   /** Gives up what is being tried, and starts nothing until `halted` is taken back. */
@@ -175,7 +192,6 @@ export class Attempts {
     this.current = attempt;
     if (before) this.#discard(before);
     this.#ladder.worked(attempt.kind);
-    this.#timers.after('stepup', this.#ladder.stepUpDelay(attempt.kind));
     const from = this.#used;
     this.#used = attempt.kind;
     this.#owner.attached(attempt, from);
@@ -207,17 +223,11 @@ export class Attempts {
       case 'retry':
         this.start(this.#session.confirmed ? 'resume' : 'first');
         return;
-      case 'stepup':
-        this.#stepUp();
-        return;
       case 'rotate':
         if (current && !this.trying) this.#start(current.kind, 'rotate');
         return;
       case 'poll':
         if (current?.ended) this.#pollNow(current);
-        return;
-      case 'probe':
-        if (current) this.#lose(current, 'silence');
         return;
       default: {
         const attempt = this.#pending.get(Number(name.slice('attempt:'.length)));
@@ -232,10 +242,6 @@ export class Attempts {
   get #carried() {
     const { received, acked } = this.#session.stats;
     return received + acked;
-  }
-
-  #busy() {
-    return [...this.#pending.values()].map(({ kind }) => kind);
   }
 
   /**
@@ -263,7 +269,7 @@ export class Attempts {
       hello: () => session.hello(n, MAX_MESSAGE_BYTES),
       frames: (frames) => this.#owner.input(() => {
         const before = this.#carried;
-        this.#timers.clear('probe');
+        attempt.heardAt = Date.now();
         session.receive(frames, n, Timers.now());
         attempt.useful ||= this.#carried > before || frames.some(({ type }) => !REPEATABLE.includes(type));
       }),
@@ -271,7 +277,7 @@ export class Attempts {
     });
     /** @type {Attempt} */
     const attempt = {
-      n, kind, why, transport, startedAt: now, welcomedAt: 0, carriedBefore: 0, ended: false, clean: false, useful: prompt,
+      n, kind, why, transport, startedAt: now, heardAt: Date.now(), welcomedAt: 0, carriedBefore: 0, ended: false, clean: false, useful: prompt,
     };
     return attempt;
   }
@@ -298,7 +304,6 @@ export class Attempts {
     if (this.#owner.failed(end)) return;
     if (end.absent) this.#ladder.leave(attempt.kind);
     else this.#ladder.failed(attempt.kind);
-    if (attempt.why === 'step-up') this.#ladder.steppedUpInVain();
     if (this.trying) {
       // A competitor that does not exist is replaced at once.
       if (end.absent) this.start('race');
@@ -307,19 +312,17 @@ export class Attempts {
     const { current } = this;
     if (current?.ended && (!current.clean || this.#ladder.forced !== null)) {
       this.#lose(current, end.text);
-    } else if (current && this.#ladder.forced === null && attempt.why !== 'back' && !end.absent) {
+    } else if (current && end.absent) {
+      this.stepUp();
+    } else if (current && this.#ladder.forced === null && attempt.why !== 'back') {
       // The gateway may have taken the failed attempt for the newest, and then says nothing on this one any more.
       this.#start(current.kind, 'back', { race: false });
     } else {
-      this.#again();
+      // The next rung, or a pause when all of them failed.
+      const kind = this.#ladder.nextUntried();
+      if (kind !== null) this.#start(kind, 'fallback');
+      else this.#pause(this.#ladder.pause());
     }
-  }
-
-  /** Tries the next rung, or pauses when all of them failed. */
-  #again() {
-    const kind = this.#ladder.nextUntried();
-    if (kind !== null) this.#start(kind, 'fallback');
-    else this.#pause(this.#ladder.pause());
   }
 
   /** @param {number} failures */
@@ -331,7 +334,7 @@ export class Attempts {
   #lose(attempt, reason, { trusted = false } = {}) {
     const now = Timers.now();
     this.current = null;
-    this.#timers.clear('stepup', 'rotate', 'probe');
+    this.#timers.clear('rotate');
     this.#discard(attempt);
     this.#owner.detached(reason);
     const short = !trusted && now - attempt.welcomedAt < SHORT_LIFE_MS;
@@ -359,11 +362,15 @@ export class Attempts {
     this.#timers.clear('race');
   }
 
-  #stepUp() {
-    const { current } = this;
-    if (current === null || this.trying) return;
-    const kind = this.#ladder.better(current.kind);
-    if (kind !== null) this.#start(kind, 'step-up', { race: false, timeoutMs: this.#config.timing.raceAfterMs });
+  /** Whether there is a rung to prefer to the one in use. */
+  get better() {
+    return this.current && this.#ladder.better(this.current.kind);
+  }
+
+  /** Tries the next better rung beside the one in use. */
+  stepUp() {
+    const kind = this.better;
+    if (kind && !this.trying) this.#start(kind, 'step-up', { race: false, timeoutMs: this.#config.timing.raceAfterMs });
   }
 
   // --- polls ---

@@ -6,7 +6,7 @@
  * @typedef {Readonly<Partial<Record<Kind, number>>>} Failures how often each failed since it last worked
  */
 
-import { recall, remember } from './memory.js';
+import { recall } from './memory.js';
 
 /** @type {readonly Kind[]} */
 export const KINDS = ['websocket', 'webtransport', 'stream', 'poll'];
@@ -48,15 +48,6 @@ export function better(list, failures, current) {
 }
 
 /**
- * How long to wait before better rungs are tried: twice as long after each time it was in vain, at most an hour.
- * @param {number} stepUpAfterMs
- * @param {number} inVain
- */
-export function stepUpDelay(stepUpAfterMs, inVain) {
-  return Math.min(stepUpAfterMs * 2 ** inVain, Math.max(stepUpAfterMs, 3_600_000));
-}
-
-/**
  * Full jitter: anything from nothing to a bound that doubles, so that clients cut off together do not come back together.
  * @param {number} failures
  * @param {{ backoffMinMs: number, backoffMaxMs: number }} timing
@@ -70,7 +61,6 @@ export function backoff(failures, { backoffMinMs, backoffMaxMs }, random = Math.
 export class Ladder {
   /** @type {Kind | null} the only one to use */
   forced;
-  #config;
   /** @type {readonly Kind[]} */
   #list;
   /** @type {Partial<Record<Kind, number>>} */
@@ -80,11 +70,9 @@ export class Ladder {
   /** @type {Set<Kind>} tried since the last pause */
   #tried = new Set();
   #rounds = 0;
-  #stepUpsInVain = 0;
 
   /** @param {import('./options.js').Config} config */
   constructor(config) {
-    this.#config = config;
     this.#list = config.transports;
     this.#worked = recall(config);
     this.forced = config.transport === 'auto' ? null : config.transport;
@@ -106,12 +94,6 @@ export class Ladder {
     return this.forced === null ? better(this.#list, this.#failures, current) : null;
   }
 
-  /** How long to stay on `current` before a better rung is tried. @param {Kind} current */
-  stepUpDelay(current) {
-    if (this.better(current) === null) return Infinity;
-    return stepUpDelay(this.#config.timing.stepUpAfterMs, this.#stepUpsInVain);
-  }
-
   /** @param {Kind} kind */
   trying(kind) {
     this.#tried.add(kind);
@@ -125,23 +107,18 @@ export class Ladder {
     // What a worker knows no gateway knows, and the other way round.
     if (kind === 'port') this.#list = ['port'];
     else this.leave('port');
-    if (this.forced !== null || kind === 'port') return;
-    remember(this.#config, kind);
-    if (kind === this.#list[0]) this.#stepUpsInVain = 0;
   }
 
   /** @param {Kind} kind */
   failed(kind) {
+    // Without a network that is no news of this rung.
+    if (globalThis.navigator?.onLine === false) return;
     this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
   }
 
-  /** There is no such rung here. @param {Kind} kind */
+  /** There is no such rung on this network. @param {Kind} kind */
   leave(kind) {
-    this.#list = this.#list.filter((one) => one !== kind);
-  }
-
-  steppedUpInVain() {
-    this.#stepUpsInVain += 1;
+    if (this.#list.length > 1) this.#list = this.#list.filter((one) => one !== kind);
   }
 
   /** There is reason to hope: no pause is due. */

@@ -54,13 +54,16 @@ export class Link {
   #handledAt = 0;
 
   #attempts;
-  /** @type {{ code: import('./codes.js').EndCode, text: string }} why the last attempt failed */
-  #reason = { code: 'offline', text: '' };
+  /** @type {End} why the last attempt failed */
+  #reason = { code: null, text: '' };
   /** @type {number | null} */
   #detachedAt = null;
-  #asking = false;
-  /** The page is watched, or what does so is on its way. @type {Promise<void> | null} */
-  #watching = null;
+  /** @type {Promise<void> | null} */
+  #asking = null;
+  /** @type {import('./health.js').Health | null} */
+  #health = null;
+  /** @type {Promise<void> | null} */
+  #loading = null;
   #over = new AbortController();
 
   /**
@@ -157,12 +160,16 @@ export class Link {
     const since = this.#detachedAt;
     this.#detachedAt = null;
     this.#setState('attached');
-    this.#watching ??= import('./page.js').then(({ watchPage }) => watchPage({
-      input: (change) => this.#input(change), session: this.session, attempts: this.#attempts, uplink: this.#uplink,
-    }, this.#over.signal), () => {
+    this.#loading ??= import('./health.js').then(({ Health }) => {
+      this.#health = new Health({
+        input: (change) => this.#input(change), config: this.#config, session: this.session, attempts: this.#attempts,
+        uplink: this.#uplink,
+      }, this.#over.signal);
+    }, () => {
       // Cut again meanwhile: the next transport that works brings it.
-      this.#watching = null;
+      this.#loading = null;
     });
+    this.#health?.attached();
     if (since !== null) {
       this.resumes += 1;
       this.#emit('resume', { transport: kind, afterMs: welcomedAt - since });
@@ -185,9 +192,9 @@ export class Link {
 
   /** @param {End} end */
   #onFailed(end) {
-    this.#reason = { code: end.code ?? 'offline', text: end.text };
+    this.#reason = end;
     if (this.#endedBy(end)) return true;
-    if (!this.session.confirmed && end.code === null && !this.#attempts.trying) void this.#askWhy();
+    if (!this.session.confirmed && end.code === null && !this.#attempts.trying) this.#askWhy();
     return false;
   }
 
@@ -268,13 +275,15 @@ export class Link {
   /** @param {import('./session.js').SessionEvent} event */
   #onEvent(event) {
     switch (event.type) {
-      case 'goaway':
-        if (event.code === 'going_away') {
+      case 'goaway': {
+        const { afterMs, code } = event;
+        if (code === 'going_away') {
           this.draining = true;
           this.#timers.clear('linger');
-        } else this.#timers.after('rotate', event.afterMs);
-        this.#emit('goaway', { afterMs: event.afterMs, code: event.code });
+        } else this.#timers.after('rotate', afterMs);
+        this.#emit('goaway', { afterMs, code });
         return;
+      }
       case 'over':
         this.#onOver(event.code);
         return;
@@ -287,11 +296,11 @@ export class Link {
   /** @param {(End & { blocked: boolean }) | null} failure */
   #onPosted(failure) {
     this.#input(() => {
-      if (failure === null) return;
+      if (failure === null) return this.#health?.posted();
       // A session that just ended is not known to its uplink any more, while the downlink still says why it ended.
       const hearsay = failure.code === 'lost' && !failure.blocked && this.#attempts.current?.ended === false;
       if (hearsay || this.#endedBy(failure)) return;
-      if (failure.blocked) this.#attempts.blocked(failure.text);
+      if (failure.blocked) this.#attempts.giveUp(failure.text);
     });
   }
 
@@ -300,7 +309,7 @@ export class Link {
     this.#input(() => {
       switch (name) {
         case 'connect':
-          this.session.over(this.#reason.code, this.#reason.text);
+          this.session.over(this.#reason.code ?? 'offline', this.#reason.text);
           return;
         case 'giveup':
           this.session.over('lost', 'out of reach for too long');
@@ -315,13 +324,14 @@ export class Link {
   }
 
   /** Nothing said why there is no way to the gateway. */
-  async #askWhy() {
-    if (this.#asking) return;
-    this.#asking = true;
-    // A module that does not come says no more than a gateway that does not answer.
-    const answer = await import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal), () => null);
-    this.#asking = false;
-    if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
+  #askWhy() {
+    this.#asking ??= import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal)).then((answer) => {
+      this.#asking = null;
+      if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
+    }, () => {
+      // A module that does not come says no more than a gateway that does not answer.
+      this.#asking = null;
+    });
   }
 
   /** @param {import('./codes.js').EndCode} code */

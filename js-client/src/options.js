@@ -10,7 +10,7 @@
  * @property {number} backoffMinMs bound of the first delay between attempts (500)
  * @property {number} backoffMaxMs bound of any delay between attempts (30,000)
  * @property {number} upTimeoutMs an uplink POST without an answer after this has failed (30,000)
- * @property {number} probeMs a WebSocket that does not answer a PING in this time after the network changed is dead (5,000)
+ * @property {number} probeMs a transport that is asked for a sign of life has this time to give one, or four round trips if that is longer (3,000)
  * @property {number} lingerMs how long a session without sockets is kept (30,000)
  * @property {number} windowBytes what the gateway may send on one socket before the application takes it (262,144)
  * @property {number} sendBytes what one socket holds until the gateway delivered it (262,144)
@@ -58,7 +58,7 @@ const TIMING = {
   backoffMinMs: 500,
   backoffMaxMs: 30_000,
   upTimeoutMs: 30_000,
-  probeMs: 5000,
+  probeMs: 3000,
   lingerMs: 30_000,
   windowBytes: 262_144,
   sendBytes: 262_144,
@@ -150,7 +150,7 @@ function baseUrl(url) {
 /** @returns {Storage | null} */
 function defaultStorage() {
   try {
-    return globalThis.sessionStorage ?? null;
+    return globalThis.localStorage ?? null;
   } catch {
     // A browser may refuse even to say that there is one.
     return null;

@@ -1,30 +1,42 @@
 /**
- * What happens to the page around a link, where there is a page, and what that means for its transports. Loaded when the
- * first transport works: before that there is nothing to keep.
- *
- * @typedef {object} Kept the parts of a link
- * @property {(change: () => unknown) => void} input
- * @property {import('./session.js').Session} session
- * @property {import('./attempts.js').Attempts} attempts
- * @property {import('./uplink.js').Uplink} uplink
+ * What happens to the page around a link, where there is a page, and what that means for its transports.
  */
 
 import { encode } from './frame.js';
+import { connection, network } from './memory.js';
+import { moved } from './remember.js';
 import { DETACH_LEAVING, isSocket } from './session.js';
 
 /**
- * @param {Kept} link
+ * @param {import('./health.js').Parts} link
+ * @param {import('./health.js').Health} health
  * @param {AbortSignal} signal ends it
  */
-export function watchPage({ input, session, attempts, uplink }, signal) {
+export function watchPage({ input, config, session, attempts, uplink }, health, signal) {
   const page = globalThis;
-  if (typeof page.addEventListener !== 'function' || signal.aborted) return;
+  if (typeof page.addEventListener !== 'function') return;
+  // Captured, because some of them are told to the document only.
+  const options = { signal, capture: true };
   /** @param {string} name @param {(persisted: boolean) => unknown} happen */
   const on = (name, happen) => page.addEventListener(name, (event) => {
     input(() => happen('persisted' in event && event.persisted === true));
-  }, { signal });
+  }, options);
 
-  on('online', () => attempts.online());
+  const onMoved = () => {
+    moved(config);
+    attempts.moved();
+    health.wake();
+  };
+  on('online', onMoved);
+  let name = network();
+  connection()?.addEventListener('change', () => {
+    // It speaks of every change in speed, too.
+    if (name === network()) return;
+    name = network();
+    input(onMoved);
+  }, options);
+  on('visibilitychange', () => health.look());
+  on('resume', () => health.look());
   on('pagehide', (persisted) => {
     if (!persisted) {
       // Nobody will know the token any more, so the servers need not wait for this page to come back.

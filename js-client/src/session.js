@@ -53,7 +53,7 @@ export const DETACH_LEAVING = 3;
 const MAX_STREAMS = 1024;
 const MAX_ID = 2 ** 32 - 1;
 /** docs/protocol.md section 4: a transport is dead after this many heartbeats of silence. */
-const DEAD_HEARTBEATS = 2.2;
+export const DEAD_HEARTBEATS = 2.2;
 /**
  * A stream that a WELCOME leaves out is over, but why is told by the RESET that follows: the gateway may have ended it in
  * good order while the ack of our end was lost. Only without that RESET it is lost.

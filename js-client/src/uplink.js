@@ -22,6 +22,9 @@ const BLOCKED_AFTER = 4;
  */
 
 export class Uplink {
+  /** When a POST was answered last. */
+  answeredAt = 0;
+
   #config;
   #session;
   #timers;
@@ -94,6 +97,7 @@ export class Uplink {
     if (this.#flight !== flight) return;
     this.#flight = null;
     if (failure === null) {
+      this.answeredAt = Timers.now();
       this.#bodyBytes = Math.min(MAX_BODY_BYTES, this.#bodyBytes * 2);
       // A gateway that did not take everything will not do so the sooner for being asked at once.
       if (this.#session.upDone(frames, epoch, Timers.now())) this.#pause();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KINDS, backoff, better, next, stepUpDelay } from '../src/ladder.js';
+import { stepUpDelay } from '../src/health.js';
+import { KINDS, backoff, better, next } from '../src/ladder.js';
 
 /** @typedef {import('../src/session.js').Kind} Kind */
 

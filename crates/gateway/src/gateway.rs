@@ -30,7 +30,7 @@ use crate::{
     },
     net,
     ops::stats::Counts,
-    session_task::Command,
+    session_task::{Command, STOPPING},
     shared::{Shared, WebTransportOffer},
 };
 
@@ -173,10 +173,10 @@ impl Gateway {
         self.shared.counts()
     }
 
-    /// Stops in order: takes no new sessions, tells every client, waits for sessions to end until the
-    /// grace period (`timeouts.drain`) is over, ends the rest with code `going_away`, stops
-    /// listening, and returns when every task has ended. Clients of live sessions may come back
-    /// until then, so that a transport cut in mid-drain costs no bytes.
+    /// Stops in order: takes no new sessions, tells every client, waits for sessions to end, ends
+    /// each that did not with code `going_away` at its own time in the second half of the grace
+    /// period (`timeouts.drain`), stops listening, and returns when every task has ended. Clients of
+    /// live sessions may come back until then, so that a transport cut in mid-drain costs no bytes.
     pub async fn shutdown(mut self) {
         let grace = self.shared.config.timeouts.drain;
         info!(
@@ -186,11 +186,11 @@ impl Gateway {
         );
         self.shared.draining.cancel();
         self.shared.work.close();
-        self.tell_all(|| Command::GoAway { after: grace }).await;
+        self.tell_all(|| Command::GoAway { grace }).await;
         if timeout(grace, self.shared.work.wait()).await.is_err() {
             self.tell_all(|| Command::End {
                 code: Code::GoingAway,
-                why: "the gateway is stopping",
+                why: STOPPING,
             })
             .await;
         }

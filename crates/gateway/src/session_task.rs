@@ -53,6 +53,8 @@ const INPUTS_PER_ROUND: usize = 16;
 /// A reply that ends leaves its session without transport until the next one comes. A resume
 /// timeout shorter than this gap would end sessions that are in use.
 const POLL_GAP: Duration = Duration::from_secs(10);
+/// What clients are told whose gateway stops.
+pub(crate) const STOPPING: &str = "the gateway is stopping";
 /// How long an ended session waits for its transport to take the last frames.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,8 +72,9 @@ pub(crate) enum Command {
         body: Bytes,
         reply: oneshot::Sender<Vec<u8>>,
     },
-    /// Tell the client that the gateway stops after this time.
-    GoAway { after: Duration },
+    /// Tell the client that the gateway stops, and end the session somewhere in the second half
+    /// of this time.
+    GoAway { grace: Duration },
     /// End the session.
     End { code: Code, why: &'static str },
 }
@@ -138,6 +141,11 @@ pub(crate) struct SessionTask {
     was_cut: bool,
     /// The end that a client without a transport is still to be told, and how long to wait for it.
     ends_at: Option<(Instant, Code, &'static str)>,
+    /// What of the grace period this session has, when the gateway stops: 0 for half of it, 65,535
+    /// for all.
+    grace_share: u16,
+    /// When the session ends because the gateway stops.
+    leaves_at: Option<Instant>,
     /// When to stop waiting for the transport to take the last frames.
     give_up_at: Option<Instant>,
     /// What this session holds of the process-wide budget.
@@ -156,6 +164,7 @@ impl SessionTask {
         let now = now();
         let config = session_config(&shared, &identity);
         let sid = identity.sid.clone();
+        let grace_share = u16::from_be_bytes([identity.token[1], identity.token[2]]);
         let session = Session::gateway(config, identity.sid, identity.token, now);
         Self {
             shared,
@@ -174,6 +183,8 @@ impl SessionTask {
             link_has_gaps: false,
             was_cut: false,
             ends_at: None,
+            grace_share,
+            leaves_at: None,
             give_up_at: None,
             buffered: 0,
         }
@@ -224,6 +235,7 @@ impl SessionTask {
             of_attachment,
             self.next_stream_expiry(),
             self.ends_at.map(|(at, ..)| at),
+            self.leaves_at,
             self.give_up_at,
         ]
         .into_iter()
@@ -254,7 +266,11 @@ impl SessionTask {
                     let named = self.session.handle_request(&body, now);
                     self.replies.push((named, reply));
                 }
-                Command::GoAway { after } => self.session.go_away(after, Code::GoingAway),
+                Command::GoAway { grace } => {
+                    let after = grace_of(grace, self.grace_share);
+                    self.session.go_away(after, Code::GoingAway);
+                    self.leaves_at = Some(now + after);
+                }
                 Command::End { code, why } => self.end(code, why, now),
             }
             self.handle_events(now);
@@ -273,6 +289,9 @@ impl SessionTask {
     }
 
     fn end_if_due(&mut self, now: Instant) {
+        if self.leaves_at.take_if(|at| *at <= now).is_some() {
+            self.end(Code::GoingAway, STOPPING, now);
+        }
         let due =
             |&mut (at, ..): &mut (Instant, Code, &str)| self.attachment.is_some() || at <= now;
         if let Some((_, code, why)) = self.ends_at.take_if(due) {
@@ -584,6 +603,13 @@ fn superseded(n: u32) -> Vec<u8> {
     frames
 }
 
+/// How long a session goes on when its gateway stops: each its own time in the second half of the
+/// grace period, so that the clients do not come to the next gateway all at once.
+fn grace_of(grace: Duration, share: u16) -> Duration {
+    let half = grace / 2;
+    half + half * u32::from(share) / u32::from(u16::MAX)
+}
+
 /// The bounds of a session, its heartbeat jittered by its own random id so that a crowd of clients
 /// does not answer in step.
 fn session_config(shared: &Shared, identity: &Identity) -> Config {
@@ -601,5 +627,28 @@ fn session_config(shared: &Shared, identity: &Identity) -> Config {
         resume: timeouts.resume,
         confirm: timeouts.hello,
         tombstone: timeouts.tombstone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_spreads_its_sessions() {
+        let grace = Duration::from_secs(8);
+        let mut ended_in = [0u32; 8];
+        for _ in 0..1000 {
+            let Identity { token, .. } = Identity::random("n1").expect("random numbers");
+            let after = grace_of(grace, u16::from_be_bytes([token[1], token[2]]));
+            assert!(after >= grace / 2 && after <= grace, "{after:?}");
+            let into = (after - grace / 2).as_millis() * 8 / (grace / 2).as_millis();
+            ended_in[usize::try_from(into.min(7)).expect("below 8")] += 1;
+        }
+        // 125 on average; below 60 or above 220 is less likely than 1 in 10^8.
+        assert!(
+            ended_in.iter().all(|count| (60..220).contains(count)),
+            "{ended_in:?}"
+        );
     }
 }

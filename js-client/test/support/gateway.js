@@ -59,6 +59,8 @@ export class FakeGateway {
   breakNext = 0;
   /** Cuts each stream after so many bytes, wherever that is. */
   cutStreamAfter = Infinity;
+  /** A proxy lets the first piece of a stream pass and waits with the rest for an end that does not come. */
+  holdStreams = false;
   /** @type {string | null} the only origin that is allowed */
   origin = null;
   /** Streams of `slow` backends take what they got. */
@@ -296,6 +298,7 @@ export class FakeGateway {
       kind: verb === 'poll' ? 'poll' : 'stream', n, role, held: [], prompt: prompt ?? false,
       send: (bytes) => {
         if (!this.transports.has(transport)) return;
+        if (transport.kind === 'stream' && this.holdStreams && sent > 0) return;
         if (transport.kind === 'stream' && sent + bytes.length > this.cutStreamAfter) {
           const part = bytes.subarray(0, this.cutStreamAfter - sent);
           this.transports.delete(transport);

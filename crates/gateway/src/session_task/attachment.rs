@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use perigee_session::{Code, DetachReason, Link, Session};
+use perigee_session::{Code, DetachReason, Frame, Link, Session};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -13,12 +13,18 @@ use crate::{
     transport::{Downlink, htmlfile},
 };
 
+/// Follows the WELCOME where a reply has no end: what holds the first bytes of a reply back, to guess
+/// their type or to look for viruses, has enough of them then.
+const PADDING: Frame<'static> = Frame::Pad { len: 2040 };
+
 /// An attachment of the session this task owns.
 pub(super) struct Attachment {
     pub(super) n: u32,
     pub(super) downlink: Downlink,
     /// When a held poll is answered, or a stream rotated.
     ends_at: Option<Instant>,
+    /// The padding is yet to be sent.
+    pads: bool,
     /// Bytes after which a stream is rotated.
     bytes_left: Option<u64>,
 }
@@ -49,8 +55,10 @@ impl Attachment {
             ),
             Downlink::Poll(_) | Downlink::Jsonp(_) => (Some(now + timeouts.hold), None),
         };
+        let pads = matches!(downlink, Downlink::Stream(_));
         Self {
             n,
+            pads,
             downlink,
             ends_at,
             bytes_left,
@@ -82,6 +90,9 @@ impl Attachment {
             let mut frames = Vec::new();
             if !session.poll_transmit(&mut frames, self.downlink.batch_bytes(), now) {
                 break;
+            }
+            if std::mem::take(&mut self.pads) {
+                PADDING.encode(&mut frames);
             }
             if let Some(left) = &mut self.bytes_left {
                 *left = left.saturating_sub(frames.len() as u64);
