@@ -1,6 +1,7 @@
 //! What HTTP clients see: headers, preflights, and refusals that give nothing away.
 
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::BodyExt;
 use hyper::{HeaderMap, Method};
 use perigee_integration_tests::{
     ORIGIN,
