@@ -6,9 +6,10 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -50,7 +51,22 @@ pub struct Verifying {
 }
 
 /// How transfers ended, by their seeds.
-type Verdicts = Arc<Mutex<BTreeMap<u64, Result<Moved, String>>>>;
+type Verdicts = Arc<Mutex<BTreeMap<u64, Result<Moved, Failure>>>>;
+
+/// How a transfer failed, as the backend saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// A byte was not the one that was due.
+    Wrong(String),
+    /// Its connection broke; the client may know why.
+    Broken(String),
+}
+
+impl Failure {
+    fn broken(at: u64, direction: &str, error: &io::Error) -> Self {
+        Self::Broken(format!("at {at} {direction}: {error}"))
+    }
+}
 
 impl Verifying {
     /// Starts it.
@@ -83,21 +99,22 @@ impl Verifying {
     }
 
     /// How the transfer with this seed went, once it is over.
-    pub async fn verdict(&self, seed: u64) -> Result<Moved, String> {
+    pub async fn verdict(&self, seed: u64) -> Result<Moved, Failure> {
         let take = || self.lock().remove(&seed);
         until("the backend's verdict", take).await
     }
 
-    /// What went wrong so far, of transfers whose verdict nobody asked for.
+    /// Wrong bytes so far, in transfers whose verdict nobody asked for.
     #[must_use]
-    pub fn mismatches(&self) -> Vec<String> {
+    pub fn mismatches(&self) -> Vec<Failure> {
         self.lock()
             .values()
             .filter_map(|verdict| verdict.clone().err())
+            .filter(|failure| matches!(failure, Failure::Wrong(_)))
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Result<Moved, String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Result<Moved, Failure>>> {
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +134,7 @@ async fn serve(mut stream: TcpStream, verdicts: Verdicts) {
         .insert(seed, verdict);
 }
 
-async fn transfer(stream: &mut TcpStream, seed: u64) -> Result<Moved, String> {
+async fn transfer(stream: &mut TcpStream, seed: u64) -> Result<Moved, Failure> {
     let (mut from, mut to) = stream.split();
     let enough = Notify::new();
     let received = async {
@@ -126,8 +143,8 @@ async fn transfer(stream: &mut TcpStream, seed: u64) -> Result<Moved, String> {
         loop {
             match from.read(&mut buffer).await {
                 Ok(0) => break,
-                Ok(len) => verifier.check(&buffer[..len])?,
-                Err(error) => return Err(format!("at {} up: {error}", verifier.verified)),
+                Ok(len) => verifier.check(&buffer[..len]).map_err(Failure::Wrong)?,
+                Err(error) => return Err(Failure::broken(verifier.verified, "up", &error)),
             }
         }
         enough.notify_one();
@@ -141,12 +158,13 @@ async fn transfer(stream: &mut TcpStream, seed: u64) -> Result<Moved, String> {
             tokio::select! {
                 written = to.write(&buffer) => match written {
                     Ok(len) => at += len as u64,
-                    Err(error) => return Err(format!("at {at} down: {error}")),
+                    Err(error) => return Err(Failure::broken(at, "down", &error)),
                 },
                 () = enough.notified() => break,
             }
         }
-        to.shutdown().await.map_err(|error| error.to_string())?;
+        let ended = to.shutdown().await;
+        ended.map_err(|error| Failure::broken(at, "down", &error))?;
         Ok(at)
     };
     let (up, down) = tokio::try_join!(received, sent)?;
@@ -216,10 +234,9 @@ pub async fn exchange(
     if acked != (up + 8, down) {
         return Err(format!("{moved:?}, but the session counted {acked:?}"));
     }
-    let seen = backend.verdict(seed).await?;
-    match seen == moved {
-        true => Ok(moved),
-        false => Err(format!("the backend saw {seen:?}, the client {moved:?}")),
+    match backend.verdict(seed).await {
+        Ok(seen) if seen == moved => Ok(moved),
+        seen => Err(format!("the backend saw {seen:?}, the client {moved:?}")),
     }
 }
 

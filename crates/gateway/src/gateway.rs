@@ -188,6 +188,8 @@ impl Gateway {
         self.shared.work.close();
         self.tell_all(|| Command::GoAway { grace }).await;
         if timeout(grace, self.shared.work.wait()).await.is_err() {
+            let sessions = self.shared.stats.sessions.get();
+            warn!(sessions, "the grace period is over, what is left is ended");
             self.tell_all(|| Command::End {
                 code: Code::GoingAway,
                 why: STOPPING,
@@ -209,7 +211,15 @@ impl Gateway {
         }
         self.shared.stopping.cancel();
         join(std::mem::take(&mut self.workers)).await;
-        info!("stopped");
+        let counts = self.shared.counts();
+        info!(
+            sessions = counts.sessions,
+            streams = counts.streams,
+            connections = counts.connections,
+            backends = counts.backends,
+            buffered_bytes = counts.buffered_bytes,
+            "stopped"
+        );
     }
 
     async fn sessions_ended(&self) {
