@@ -3,6 +3,8 @@
 
 ARGS ?=
 FUZZ_SECONDS ?= 60
+SOAK_SESSIONS ?= 2000
+SOAK_SECONDS ?= 1800
 CARGO = cargo
 # Where rustup puts cargo and Debian puts servers, for shells that have not been told.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
@@ -14,7 +16,7 @@ BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e transports fuzz deny need-run need-test binary unit pages browser clean
+.PHONY: help run build test check e2e transports soak fuzz deny need-run need-test binary unit pages browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +57,9 @@ binary: ; $(CARGO) build --workspace --bins --locked
 
 transports: need-test ## run every transport through every fault, and write the matrix into docs/transports.md
 	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test matrix
+
+soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
+	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --nocapture
 
 fuzz: need-run ## hostile input for FUZZ_SECONDS; with cargo-fuzz and a nightly toolchain guided by coverage, too
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

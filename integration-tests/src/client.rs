@@ -15,7 +15,7 @@ mod webtransport;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -115,6 +115,8 @@ pub struct Client {
 #[derive(Debug)]
 struct State {
     address: SocketAddr,
+    /// Where WebTransport is to be had; where the gateway says if nobody said.
+    webtransport: OnceLock<SocketAddr>,
     /// How long a request may take before it counts as lost.
     patience: Duration,
     inner: Mutex<Inner>,
@@ -305,6 +307,7 @@ impl Client {
         };
         let state = Arc::new(State {
             address,
+            webtransport: OnceLock::new(),
             patience,
             inner: Mutex::new(inner),
             changed: watch::Sender::new(()),
@@ -318,6 +321,11 @@ impl Client {
             state,
             tasks: Mutex::new(tasks),
         }
+    }
+
+    /// Says where WebTransport is to be had, whatever the gateway says: behind a relay of datagrams.
+    pub fn webtransport_at(&self, address: SocketAddr) {
+        self.state.webtransport.get_or_init(|| address);
     }
 
     /// Attaches a new client and waits until it has a session.

@@ -31,6 +31,17 @@ impl Process {
         Self::launch(configuration, |binary| Command::new(binary)).await
     }
 
+    /// The same with an allocator that gives back what is freed: glibc keeps the holes between what
+    /// is in use, unless blocks as large as a stream's are mapped one by one.
+    pub async fn with_honest_memory(configuration: &Configuration) -> Self {
+        Self::launch(configuration, |binary| {
+            let mut command = Command::new(binary);
+            command.env("MALLOC_MMAP_THRESHOLD_", "8192");
+            command
+        })
+        .await
+    }
+
     /// The same with at most so many open files.
     pub async fn with_open_files(configuration: &Configuration, files: u32) -> Self {
         Self::launch(configuration, |binary| {

@@ -3,14 +3,14 @@
 //!
 //! docs/transports.md has the matrix, and is compared with what ran; `make transports` writes it.
 
-use std::{env, fmt::Write, sync::Arc, time::Duration};
+use std::{env, fmt::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use perigee_integration_tests::{
     client::{Client, Faults, Transport},
     document::Section,
     exchange::{Verifying, exchange},
     gateway::Configuration,
-    proxy::{Fault, Proxy},
+    proxy::{Fault, Medium, Proxy},
     random::{seed_from_environment, seed_of},
 };
 use perigee_session::Config;
@@ -34,7 +34,7 @@ struct Cell {
 
 impl Cell {
     fn all() -> impl Iterator<Item = Self> {
-        let cells = |fault| Transport::OVER_TCP.map(|transport| Self { transport, fault });
+        let cells = |fault| Transport::ALL.map(|transport| Self { transport, fault });
         Fault::ALL.into_iter().flat_map(cells)
     }
 
@@ -65,7 +65,10 @@ async fn every_transport_survives_every_fault() {
             continue;
         }
         let (backend, turns) = (Arc::clone(&backend), Arc::clone(&turns));
-        let target = gateway.address;
+        let target = match cell.transport.medium() {
+            Medium::Tcp => gateway.address,
+            Medium::Udp => gateway.webtransport,
+        };
         cells.spawn(async move {
             let _turn = turns.acquire().await;
             let mut run = JoinSet::new();
@@ -96,18 +99,13 @@ async fn every_transport_survives_every_fault() {
 fn table() -> String {
     let mut reasons: Vec<&str> = Vec::new();
     let mut table = String::from("| the network |");
-    for transport in Transport::OVER_TCP {
+    for transport in Transport::ALL {
         write!(table, " {} |", transport.name()).expect("to a string");
     }
-    write!(
-        table,
-        "\n| --- |{}",
-        " :-: |".repeat(Transport::OVER_TCP.len())
-    )
-    .expect("to a string");
+    write!(table, "\n| --- |{}", " :-: |".repeat(Transport::ALL.len())).expect("to a string");
     for fault in Fault::ALL {
         write!(table, "\n| {} |", fault.name()).expect("to a string");
-        for transport in Transport::OVER_TCP {
+        for transport in Transport::ALL {
             let field = match fault.is_void_for(transport) {
                 None => "✓".to_owned(),
                 Some(reason) => {
@@ -130,12 +128,7 @@ fn table() -> String {
 }
 
 impl Cell {
-    async fn run(
-        self,
-        gateway: std::net::SocketAddr,
-        backend: &Verifying,
-        seed: u64,
-    ) -> Result<(), String> {
+    async fn run(self, gateway: SocketAddr, backend: &Verifying, seed: u64) -> Result<(), String> {
         let Self { transport, fault } = self;
         let proxy = Proxy::faulty(gateway, fault, transport.medium(), seed).await;
         let config = Config {
@@ -143,6 +136,7 @@ impl Cell {
             ..Config::default()
         };
         let client = Client::with(proxy.address, config, Faults::default(), seed);
+        client.webtransport_at(proxy.address);
         let client = Arc::new(client);
         let attached = client.stay_attached(transport.only(), seed);
         let stream = client.open("verifying");

@@ -13,7 +13,8 @@ pub(super) async fn run(state: &State, epoch: u64) -> Result<(), Error> {
     let sid = state.lock().sid();
     let path = format!("/perigee/v1/{sid}/wt");
     let address = offered(state).await?;
-    let mut webtransport = WebTransport::connect(address, &path, Some(ORIGIN)).await?;
+    let connecting = WebTransport::connect(address, &path, Some(ORIGIN));
+    let mut webtransport = state.patiently(connecting).await?;
     let began = state.change(|inner, now| {
         let newest = inner.epoch == epoch && inner.ended.is_none();
         if newest {
@@ -59,10 +60,12 @@ pub(super) async fn run(state: &State, epoch: u64) -> Result<(), Error> {
 }
 
 async fn offered(state: &State) -> Result<SocketAddr, Error> {
-    let offer = state
-        .http1
-        .fetch(Method::GET, "/perigee/v1/webtransport", &[], Vec::new())
-        .await?;
+    if let Some(address) = state.webtransport.get() {
+        return Ok(*address);
+    }
+    let path = "/perigee/v1/webtransport";
+    let offer = state.http1.fetch(Method::GET, path, &[], Vec::new());
+    let offer = state.patiently(offer).await?;
     if offer.status != StatusCode::OK {
         return Err("the gateway has no WebTransport".into());
     }
