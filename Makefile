@@ -55,8 +55,9 @@ browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with r
 # The whole workspace at once, so that its tests share what is built.
 binary: ; $(CARGO) build --workspace --bins --locked
 
-transports: need-test ## run every transport through every fault, and write the matrix into docs/transports.md
+transports: need-test ## run every transport through every fault and a transfer of 10 MiB, and write both tables of docs/transports.md
 	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test matrix
+	$(CARGO) run --locked -p perigee-integration-tests --example overhead
 
 soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
 	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --nocapture

@@ -21,6 +21,7 @@ use tokio::{
 
 pub use self::fault::{Fault, Medium};
 use self::{
+    datagram::Harm,
     fault::Kind,
     network::{Direction, Line, Network},
     pump::{Outcome, both, pump},
@@ -140,11 +141,15 @@ impl Proxy {
         Self::tcp(target, Network::endless(), fate).await
     }
 
+    /// Relays to `target` and does no harm: to count what goes over the wire.
+    pub async fn unharmed(target: SocketAddr, medium: Medium) -> Self {
+        match medium {
+            Medium::Tcp => Self::start(target, Fate::unharmed).await,
+            Medium::Udp => Self::udp(target, Network::endless(), Harm::None, Random::new(0)).await,
+        }
+    }
+
     /// Relays to `target` and suffers from one fault until it has healed.
-    ///
-    /// # Panics
-    ///
-    /// When loopback cannot be had.
     pub async fn faulty(target: SocketAddr, fault: Fault, medium: Medium, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let network = Network::healing(fault, &mut random);
@@ -159,18 +164,20 @@ impl Proxy {
                 };
                 Self::accepting(listener, address, network, relay)
             }
-            Kind::Udp(harm) => {
-                let front = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
-                let address = front.local_addr().expect("it is bound");
-                let mut task = JoinSet::new();
-                let shared = Arc::clone(&network);
-                task.spawn(datagram::relay(front, target, harm, shared, random));
-                Self {
-                    address,
-                    network,
-                    _task: task,
-                }
-            }
+            Kind::Udp(harm) => Self::udp(target, network, harm, random).await,
+        }
+    }
+
+    async fn udp(target: SocketAddr, network: Arc<Network>, harm: Harm, random: Random) -> Self {
+        let front = UdpSocket::bind("127.0.0.1:0").await.expect("loopback");
+        let address = front.local_addr().expect("it is bound");
+        let mut task = JoinSet::new();
+        let shared = Arc::clone(&network);
+        task.spawn(datagram::relay(front, target, harm, shared, random));
+        Self {
+            address,
+            network,
+            _task: task,
         }
     }
 

@@ -108,14 +108,14 @@ impl Soak {
         println!("at first: {}", held(&gateway));
         let descriptors = gateway.descriptors();
         // All sessions at once, so that the gateway has been as large as it will be.
-        world = self.wave(world, seed, Duration::ZERO).await;
+        world = self.wave(world, seed).await;
         until_eq(descriptors, || gateway.descriptors()).await;
         let memory = gateway.memory();
         println!("after a first wave: {}", held(&gateway));
 
         world.ends = Instant::now() + self.time;
         let peak = watch(&gateway, world.ends);
-        let (world, peak) = tokio::join!(self.wave(world, !seed, self.time), peak);
+        let (world, peak) = tokio::join!(self.wave(world, !seed), peak);
         println!("at most: {} MiB", peak / MIB);
         until_eq(descriptors, || gateway.descriptors()).await;
         println!("in the end: {}", held(&gateway));
@@ -129,7 +129,7 @@ impl Soak {
     }
 
     /// Every session until the time is over, each of them at least once.
-    async fn wave(self, world: World, seed: u64, time: Duration) -> World {
+    async fn wave(self, world: World, seed: u64) -> World {
         let world = Arc::new(world);
         let mut sessions = JoinSet::new();
         for index in 0..self.sessions {
@@ -137,8 +137,7 @@ impl Soak {
             let world = Arc::clone(&world);
             sessions.spawn(async move {
                 // Not all at the same moment, in which nobody is patient enough.
-                let most = time.min(Duration::from_secs(5)).as_millis() + 1000;
-                let wait = random.range(0, u64::try_from(most).expect("seconds"));
+                let wait = random.range(0, 10 * self.sessions);
                 sleep(Duration::from_millis(wait)).await;
                 loop {
                     world.session(&mut random).await?;
@@ -196,6 +195,8 @@ impl Soak {
             .timeout(&format!("peer_dead = \"{patience}s\""))
             .timeout(&format!("http_idle = \"{patience}s\""))
             .timeout(&format!("resume = \"{resume}s\""))
+            // A client may find out late that its first transport died.
+            .timeout(&format!("hello = \"{resume}s\""))
             .timeout(&format!("drain = \"{}s\"", resume * 2))
             .log_level("info")
     }

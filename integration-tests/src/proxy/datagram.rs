@@ -24,6 +24,8 @@ const DATAGRAM: usize = 64 * 1024;
 /// What is done to datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Harm {
+    /// Nothing.
+    None,
     /// Some never arrive.
     Lose,
     /// Some arrive after later ones.
@@ -166,7 +168,7 @@ async fn carry<F>(
         Harm::Reorder | Harm::Duplicate => 40,
         Harm::Delay | Harm::Throttle => 100,
         Harm::Silence => 2,
-        Harm::Move => 0,
+        Harm::None | Harm::Move => 0,
     };
     if !random.percent(often) || !network.strikes() {
         return send(datagram).await;
@@ -193,6 +195,6 @@ async fn carry<F>(
             sleep(THROTTLE_PAUSE).await;
             send(datagram).await;
         }
-        Harm::Move => send(datagram).await,
+        Harm::None | Harm::Move => send(datagram).await,
     }
 }
