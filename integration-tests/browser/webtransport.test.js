@@ -34,6 +34,25 @@ async function ask({ url, hash }) {
 }
 
 /**
+ * Runs in the page: a transfer without end, there and back.
+ * @param {{ module: string }} task
+ */
+async function flood({ module }) {
+  const { Gateway, TCPSocket } = await import(module);
+  const gateway = new Gateway(undefined, { transport: 'webtransport' });
+  const { readable, writable } = await new TCPSocket('echo', { gateway }).opened;
+  const writer = writable.getWriter();
+  const reader = readable.getReader();
+  (async () => {
+    for (;;) await writer.write(new Uint8Array(65_536));
+  })().catch(() => {});
+  (async () => {
+    while (!(await reader.read()).done);
+  })().catch(() => {});
+  Object.assign(globalThis, { gateway });
+}
+
+/**
  * Runs in the page.
  * @param {{ module: string, gateway: string }} task
  * @returns {Promise<string>} the code of the error
@@ -103,6 +122,15 @@ describeInBrowsers('webtransport', (name) => {
     assertWhole(echoed);
     assert.deepEqual(echoed.transports, ['webtransport', ...SWITCHES]);
     assert.equal(echoed.stats.resumes, 0, 'a switch is no break');
+  });
+
+  test('a page that is loaded again in mid-transfer says goodbye', async () => {
+    const { page } = await browser.open(demo.url);
+    await page.evaluate(flood, { module: `${demo.url}/perigee.js` });
+    await page.waitForFunction(() => /** @type {any} */ (globalThis).gateway.stats.delivered > 2_000_000);
+    const from = demo.log.length;
+    await page.reload();
+    await demo.logs(/stream closed.*transports=webtransport .*code=closed/, from);
   });
 
   test('a page that may not use the gateway is told so, and gets no session past its client', async () => {

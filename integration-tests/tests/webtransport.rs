@@ -14,6 +14,7 @@ use perigee_integration_tests::{
     http::{Http, Version},
     pattern::{Pattern, Verifier},
     process::Process,
+    tls::{Authority, TlsTunnel},
     wait::{soon, until, until_eq},
     webtransport::WebTransport,
 };
@@ -232,6 +233,28 @@ async fn where_it_is_spoken_is_told_by_http() {
         ask(without.address, None).await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn the_listeners_own_port_and_its_newest_certificate() {
+    let authority = Authority::new();
+    let gateway = authority
+        .on(Configuration::new().backend("any", "127.0.0.1:1"))
+        .without_webtransport()
+        .listener("webtransport = true")
+        .start();
+    let tunnel = TlsTunnel::start(authority.client(&["http/1.1"]), gateway.address).await;
+    let http = Http::new(tunnel.address, Version::Http1);
+    let path = "/perigee/v1/webtransport";
+    let answer = http.fetch(Method::GET, path, &[], Vec::new()).await;
+    assert_eq!(answer.expect("an answer").body, "{}");
+    let first = connect(&gateway).await;
+    let second = authority.write_pair();
+    assert_ne!(first.certificate().as_ref(), Some(&second));
+    let replaced =
+        async { while connect(&gateway).await.certificate().as_ref() != Some(&second) {} };
+    soon("the new certificate", replaced).await;
+    assert!(first.connection.close_reason().is_none(), "it stays open");
 }
 
 #[tokio::test]

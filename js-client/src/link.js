@@ -19,7 +19,7 @@
  */
 
 import { Attempts, MAX_MESSAGE_BYTES } from './attempts.js';
-import { Session, isSocket } from './session.js';
+import { Session } from './session.js';
 import { errorCode } from './errors.js';
 import { Timers } from './timers.js';
 import { Uplink } from './uplink.js';
@@ -340,7 +340,8 @@ export class Link {
     const last = session.lastWords();
     if (last !== null) {
       const { current } = this.#attempts;
-      if (current && isSocket(current.kind) && !current.ended) current.transport.send(last);
+      // A browser lets go of what a page that is going has on a stream of WebTransport, but not of a POST.
+      if (current?.kind === 'websocket' && !current.ended) current.transport.send(last);
       else this.#uplink.sendLast(last);
     }
     this.leave();

@@ -5,7 +5,7 @@
 import { encode } from './frame.js';
 import { connection, network } from './memory.js';
 import { moved } from './remember.js';
-import { DETACH_LEAVING, isSocket } from './session.js';
+import { DETACH_LEAVING } from './session.js';
 
 /**
  * @param {import('./health.js').Parts} link
@@ -47,7 +47,8 @@ export function watchPage({ input, config, session, attempts, uplink }, health, 
     const { current } = attempts;
     if (current === null) return;
     const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
-    if (isSocket(current.kind)) current.transport.send(bytes);
+    // As with the last words of a session.
+    if (current.kind === 'websocket') current.transport.send(bytes);
     else uplink.sendLast(bytes);
     attempts.cut('hidden');
   });
