@@ -130,7 +130,13 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, ro
     };
     let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
     shared.tasks.clone().spawn(async move {
-        match entry.pass(&shared, stream, peer, accepted).await {
+        let passed = tokio::select! {
+            biased;
+            // Who has said nothing by now has nothing to lose.
+            () = shared.ending.cancelled() => return,
+            passed = entry.pass(&shared, stream, peer, accepted) => passed,
+        };
+        match passed {
             Ok((socket, client)) => serve(&shared, socket, client, &entry, router).await,
             Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
         }

@@ -12,7 +12,7 @@
 //!   `select!` that is not biased.
 
 #[cfg(feature = "simulation")]
-mod simulated;
+pub(crate) mod simulated;
 #[cfg(not(feature = "simulation"))]
 mod system;
 

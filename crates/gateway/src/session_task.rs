@@ -166,6 +166,8 @@ impl SessionTask {
         let sid = identity.sid.clone();
         let grace_share = u16::from_be_bytes([identity.token[1], identity.token[2]]);
         let session = Session::gateway(config, identity.sid, identity.token, now);
+        #[cfg(feature = "simulation")]
+        let session = crate::simulation::mutated(session);
         Self {
             shared,
             client,

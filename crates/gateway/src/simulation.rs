@@ -1,12 +1,18 @@
 //! A gateway inside a simulation by turmoil: the same parts as in [`Gateway::start`], on one thread.
 
-use std::{io, net::Ipv4Addr};
+use std::{
+    cell::Cell,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use axum::Router;
+use perigee_session::{Mutant, Session};
 use tokio::task::JoinSet;
 
+pub use crate::net::simulated::TcpStream;
 use crate::{
-    Gateway,
+    Counts, Gateway,
     backend::TlsClients,
     config::Config,
     http,
@@ -15,18 +21,38 @@ use crate::{
     shared::Shared,
 };
 
-/// What the random numbers of every gateway on this thread follow from.
-pub fn seed(seed: u64) {
-    net::seed(seed);
+thread_local! {
+    static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
-/// Starts a gateway on `port` of the simulated host that calls this. It accepts until the tasks are
-/// dropped or the gateway was shut down.
+/// A gateway that runs on a simulated host.
+#[derive(Debug)]
+pub struct Simulated {
+    /// To shut it down. Dropping it stops it.
+    pub gateway: Gateway,
+    /// What is alive in it, also after that.
+    pub census: Census,
+    /// What accepts connections, for as long as this is not dropped.
+    pub accepting: JoinSet<()>,
+}
+
+/// Counts what is alive in a gateway.
+#[derive(Debug)]
+pub struct Census(Shared);
+
+/// Begins a simulation on this thread: what random numbers follow from, and the rule that all
+/// sessions of its gateways break, if any.
+pub fn begin(seed: u64, mutant: Option<Mutant>) {
+    net::begin(seed);
+    MUTANT.set(mutant);
+}
+
+/// Starts a gateway on `port` of the simulated host that calls this.
 ///
 /// # Errors
 ///
 /// The port is in use, or the roots that the policy's backends need cannot be read.
-pub async fn start(config: Config, port: u16) -> io::Result<(Gateway, JoinSet<()>)> {
+pub async fn start(config: Config, port: u16) -> io::Result<Simulated> {
     let tls = TlsClients::load(&config.policy).map_err(io::Error::other)?;
     let shared = Shared::new(config, tls, None);
     let router = http::router(shared.clone(), Router::new());
@@ -35,5 +61,37 @@ pub async fn start(config: Config, port: u16) -> io::Result<(Gateway, JoinSet<()
     let mut accepting = JoinSet::new();
     let entry = Entry::default();
     accepting.spawn(listener::accept(shared.clone(), listener, entry, router));
-    Ok((Gateway::of(shared, vec![address], Vec::new()), accepting))
+    Ok(Simulated {
+        gateway: Gateway::of(shared.clone(), vec![address], Vec::new()),
+        census: Census(shared),
+        accepting,
+    })
+}
+
+/// Whether a gateway meant to reset a connection whose two addresses its backend gives.
+#[must_use]
+pub fn was_reset(gateway: SocketAddr, backend: SocketAddr) -> bool {
+    net::was_reset(gateway, backend)
+}
+
+/// How many bytes such a connection took from the gateway.
+#[must_use]
+pub fn written(gateway: SocketAddr, backend: SocketAddr) -> u64 {
+    net::written(gateway, backend)
+}
+
+impl Census {
+    /// What is alive now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.counts()
+    }
+}
+
+/// A session that breaks the rule that is to be broken in this simulation.
+pub(crate) fn mutated(mut session: Session) -> Session {
+    if let Some(mutant) = MUTANT.get() {
+        session.mutate(mutant);
+    }
+    session
 }

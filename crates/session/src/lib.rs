@@ -46,5 +46,6 @@ pub use position::{NotAPosition, Position};
 pub use session::{Attach, Link, Role, Session, Uplink};
 pub use timer::Timer;
 
-#[cfg(test)]
-pub(crate) use session::mutant::Mutant;
+#[cfg(any(test, feature = "mutants"))]
+#[doc(hidden)]
+pub use session::mutant::Mutant;

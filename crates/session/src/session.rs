@@ -177,8 +177,10 @@ impl Session {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn mutate(&mut self, mutant: mutant::Mutant) {
+    /// Breaks a rule.
+    #[cfg(any(test, feature = "mutants"))]
+    #[doc(hidden)]
+    pub fn mutate(&mut self, mutant: mutant::Mutant) {
         self.mutation = Mutation(Some(mutant));
     }
 

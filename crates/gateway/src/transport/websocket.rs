@@ -58,7 +58,16 @@ pub(crate) async fn handle(
 
 /// Waits for HELLO and gives the WebSocket to its session.
 async fn attach(shared: &Shared, sid: &str, asker: Asker, mut websocket: WebSocket) {
-    let code = match timeout(shared.config.timeouts.hello, websocket.next()).await {
+    let hello = tokio::select! {
+        biased;
+        hello = timeout(shared.config.timeouts.hello, websocket.next()) => hello,
+        // Whoever has not said HELLO by now comes too late for any session.
+        () = shared.ending.cancelled() => {
+            let late = Box::new(Downlink { websocket });
+            return late.finish(Vec::new(), Code::GoingAway).await;
+        }
+    };
+    let code = match hello {
         Ok(Some(Ok(Message::Binary(message)))) => {
             let downlink = |websocket| super::Downlink::WebSocket(Box::new(Downlink { websocket }));
             match attach::find(shared, sid, &asker, message) {

@@ -1,10 +1,14 @@
 //! Broken versions of single rules, so that the property tests prove that they can fail.
 //!
-//! Outside tests a [`Mutation`] has no size and every question to it is answered no.
+//! Outside tests, and without the feature `mutants`, a [`Mutation`] has no size and every question to it is answered no.
 
 /// A rule broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutant {
+#[cfg_attr(
+    not(any(test, feature = "mutants")),
+    expect(unreachable_pub, reason = "exported for tests only")
+)]
+pub enum Mutant {
     /// Bytes below `rn` are appended again.
     NoDedupe,
     /// The sender forgets bytes when they are transmitted.
@@ -21,17 +25,17 @@ pub(crate) enum Mutant {
 
 /// Which rule is broken, if any.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Mutation(#[cfg(test)] pub(crate) Option<Mutant>);
+pub(crate) struct Mutation(#[cfg(any(test, feature = "mutants"))] pub(crate) Option<Mutant>);
 
 impl Mutation {
     /// Whether this rule is the broken one.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutants"))]
     pub(crate) fn is(self, mutant: Mutant) -> bool {
         self.0 == Some(mutant)
     }
 
     /// Whether this rule is the broken one: never.
-    #[cfg(not(test))]
+    #[cfg(not(any(test, feature = "mutants")))]
     #[expect(clippy::unused_self, reason = "same shape as under test")]
     pub(crate) const fn is(self, _: Mutant) -> bool {
         false
