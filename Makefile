@@ -8,6 +8,8 @@ SOAK_SECONDS ?= 1800
 CARGO = cargo
 # Where rustup puts cargo and Debian puts servers, for shells that have not been told.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+# A command of its own: with the workspace its feature would take the network from every other test's gateway.
+SIMULATION = -p perigee-integration-tests --features simulation --test simulation
 DENY_WARNINGS = $(if $(CI),-D warnings)
 # The command line's help is made from doc comments, where <...> around a URL would be shown.
 HELP_TEXTS = -A rustdoc::bare_urls
@@ -16,7 +18,7 @@ BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e transports soak fuzz deny need-run need-test binary unit pages browser clean
+.PHONY: help run build test check e2e simulation transports soak fuzz deny need-run need-test binary unit pages browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,13 +29,14 @@ run: need-run ## build and start the demo on http://localhost:8000; ARGS="--list
 build: need-run ## build the gateway for production: target/release/perigee
 	$(CARGO) build --release --locked -p perigee-gateway
 
-test: need-test check unit pages e2e browser ## install what is missing and run every check and test
+test: need-test check unit pages e2e simulation browser ## install what is missing and run every check and test
 
 check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
 	$(CARGO) fmt --all --check
 	scripts/direction
 	node scripts/licences.mjs
 	$(CARGO) clippy --workspace --all-targets --locked -- $(DENY_WARNINGS)
+	$(CARGO) clippy $(SIMULATION) --locked -- $(DENY_WARNINGS)
 	RUSTDOCFLAGS="$(DENY_WARNINGS) $(HELP_TEXTS)" $(CARGO) doc --workspace --no-deps --locked --quiet
 	npm run --silent --prefix js-client check
 
@@ -52,6 +55,9 @@ browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with r
 	npm test --silent --prefix integration-tests/browser
 	node --test integration-tests/readme.test.mjs
 
+simulation: need-run ## the gateway in simulated worlds; PERIGEE_SEEDS=5000 for more, PERIGEE_SEED=17 for one
+	$(CARGO) test --locked $(SIMULATION) -- --nocapture
+
 # The whole workspace at once, so that its tests share what is built.
 binary: ; $(CARGO) build --workspace --bins --locked
 
@@ -62,7 +68,7 @@ transports: need-test ## run every transport through every fault and a transfer 
 soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
 	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --nocapture
 
-fuzz: need-run ## hostile input for FUZZ_SECONDS; with cargo-fuzz and a nightly toolchain guided by coverage, too
+fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 deny: ## advisories, licences, bans and sources with cargo-deny
@@ -73,7 +79,7 @@ need-test: ; @scripts/need test
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean
-	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts crates/session/fuzz/target
+	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts crates/session/fuzz/target crates/gateway/fuzz/target
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error

@@ -3,6 +3,8 @@
 //!
 //! `PERIGEE_SEED=17` runs one seed and prints what happened; `PERIGEE_SEEDS=5000` runs more of them.
 
+#![expect(clippy::print_stdout, reason = "what a seed did is for people to read")]
+
 mod backend;
 mod client;
 mod ledger;
