@@ -155,6 +155,7 @@ impl Http {
         match self.version {
             Version::Http1 => {
                 let stream = TcpStream::connect(self.address).await?;
+                stream.set_nodelay(true)?;
                 let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
                 let connection = drive(async { _ = connection.await });
                 let response = requests.send_request(request).await?;
@@ -182,6 +183,8 @@ impl Http {
             return Ok(shared.requests.clone());
         }
         let stream = TcpStream::connect(self.address).await?;
+        // As browsers do.
+        stream.set_nodelay(true)?;
         let (requests, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let connection = drive(async { _ = connection.await });
