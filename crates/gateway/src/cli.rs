@@ -17,7 +17,11 @@ use perigee_gateway::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Exit status of a command used the wrong way, configuration included (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
@@ -232,12 +236,17 @@ fn on_runtime(main: impl Future<Output = ExitCode>) -> ExitCode {
 
 fn start_logging(log: Log) {
     let level = LevelFilter::from_level(log.level);
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr);
+    // Libraries tell every frame at debug, and at trace what is in it; only their warnings are for operators.
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("perigee", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => registry
+            .with(lines.with_ansi(std::io::stderr().is_terminal()))
+            .init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
 }
 
