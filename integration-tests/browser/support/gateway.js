@@ -43,10 +43,11 @@ export class Gateway {
    * A gateway with these backends and rules.
    * @param {string} config TOML without a listener
    * @param {string} [listener] keys of the listener besides its address
+   * @param {number} [port] one that is free
    */
-  static async serve(config, listener = '') {
+  static async serve(config, listener = '', port = 0) {
     const folder = await mkdtemp(join(tmpdir(), 'perigee-gateway-'));
-    const gateway = new Gateway(await serve(folder, config, 0, listener), 0, folder, config, listener);
+    const gateway = new Gateway(await serve(folder, config, port, listener), 0, folder, config, listener);
     gateway.port = await portOf(gateway.#process);
     return gateway;
   }
