@@ -15,6 +15,10 @@ const BUDGET_BYTES = {
   'src/health.js': 1792,
   'src/transports/port.js': 768,
   'src/transports/webtransport.js': 1280,
+  'src/transports/sse.js': 1024,
+  'src/transports/form.js': 1536,
+  'src/transports/htmlfile.js': 2048,
+  'src/transports/jsonp.js': 2048,
   'src/reload.js': 1536,
 };
 

@@ -9,7 +9,7 @@
 import { recall } from './memory.js';
 
 /** @type {readonly Kind[]} */
-export const KINDS = ['websocket', 'webtransport', 'stream', 'poll'];
+export const KINDS = ['websocket', 'webtransport', 'stream', 'sse', 'poll'];
 
 /**
  * The rung with the fewest failures; among equals what worked last, then the preferred one. What worked last is forgiven

@@ -48,6 +48,7 @@
  */
 
 import { KINDS } from './ladder.js';
+import { LEGACY } from './session.js';
 
 /** @type {Readonly<Timing>} */
 const TIMING = {
@@ -124,14 +125,19 @@ function shareWith(url, { shared, surviveReload }, rest) {
 
 /** @param {unknown} kind @returns {asserts kind is Kind} */
 export function checkKind(kind) {
-  if (!KINDS.some((one) => one === kind)) throw new TypeError(`there is no transport ${String(kind)}`);
+  if (![...KINDS, ...LEGACY].some((one) => one === kind)) throw new TypeError(`there is no transport ${String(kind)}`);
 }
 
 /** @typedef {Pick<Config, 'WebSocket' | 'WebTransport'>} Platform */
 
 /** @param {Kind} kind @param {Platform} platform */
 function usable(kind, { WebSocket, WebTransport }) {
-  return (kind !== 'websocket' || WebSocket !== undefined) && (kind !== 'webtransport' || WebTransport !== undefined);
+  /** @type {Partial<Record<Kind, unknown>>} */
+  const needs = {
+    websocket: WebSocket, webtransport: WebTransport, sse: globalThis.EventSource,
+    htmlfile: globalThis.document, jsonp: globalThis.document,
+  };
+  return !(kind in needs) || needs[kind] !== undefined;
 }
 
 /** @param {Kind} kind @param {Platform} platform */

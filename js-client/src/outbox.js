@@ -30,7 +30,10 @@ const ACKS = {
   webtransport: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
   port: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
   stream: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
+  sse: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
   poll: { share: 1 / 2, delayMs: Infinity, endDelayMs: 1000 },
+  htmlfile: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
+  jsonp: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
 };
 
 export class Outbox {

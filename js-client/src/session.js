@@ -11,7 +11,7 @@
  * @typedef {import('./frame.js').Frame} Frame
  * @typedef {import('./codes.js').Code} Code
  * @typedef {import('./codes.js').EndCode} EndCode
- * @typedef {'websocket' | 'webtransport' | 'stream' | 'poll' | 'port'} Kind `port` leads to a worker that has a session of its own
+ * @typedef {'websocket' | 'webtransport' | 'stream' | 'sse' | 'poll' | 'htmlfile' | 'jsonp' | 'port'} Kind `port` leads to a worker that has a session of its own
  * @typedef {{ type: 'welcome', n: number, first: boolean } | { type: 'late', n: number }
  *   | { type: 'refused', n: number, code: Code, text: string } | { type: 'detach', n: number, why: number }
  *   | { type: 'goaway', afterMs: number, code: Code } | { type: 'dead', n: number }
@@ -59,6 +59,9 @@ export const DEAD_HEARTBEATS = 2.2;
  * good order while the ack of our end was lost. Only without that RESET it is lost.
  */
 const MISSING_MS = 5000;
+
+/** Transports of another time, used only where they are named. @type {readonly Kind[]} */
+export const LEGACY = ['htmlfile', 'jsonp'];
 
 /** Whether frames go up a transport as well as down. @param {Kind} kind */
 export const isSocket = (kind) => kind === 'websocket' || kind === 'webtransport' || kind === 'port';
@@ -134,10 +137,11 @@ export class Session {
     };
   }
 
-  /** Which way frames go up now. `epoch` changes whenever that does. */
+  /** Which way frames go up now; `form`: by one, where fetch may not work. `epoch` changes whenever the way does. */
   get uplink() {
     const { way, epoch } = this.#outbox;
-    return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch };
+    const form = LEGACY.some((kind) => kind === this.#outbox.newest?.kind);
+    return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch, form };
   }
 
   // --- what the application does ---

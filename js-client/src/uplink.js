@@ -88,7 +88,9 @@ export class Uplink {
     let failure = null;
     try {
       const { sid, token } = this.#session;
-      const whole = await exchange(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
+      const { form } = this.#session.uplink;
+      const send = form ? (await import('./transports/form.js')).exchangeByForm : exchange;
+      const whole = await send(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
       if (!whole) failure = { code: null, text: 'the reply was cut' };
     } catch (error) {
       failure = endOf(error);

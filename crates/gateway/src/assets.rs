@@ -17,10 +17,10 @@ struct Asset {
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// What the demo's pages may do: only what comes from the gateway itself.
+/// What the demo's pages may do: only what comes from the gateway itself, forms and frames of the old transports included.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src *; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+     connect-src *; base-uri 'none'; form-action 'self'; frame-src 'self'; frame-ancestors 'none'",
 );
 
 /// `/perigee.js` and the modules it imports from `/perigee/`.

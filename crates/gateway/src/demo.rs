@@ -73,7 +73,8 @@ impl Demo {
             "[[listener]]\naddress = \"{listen}\"\n\
              [backend.echo]\naddress = \"{echo_address}\"\n\
              [backend.irc]\naddress = \"{irc_address}\"\n\
-             [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\"]\n",
+             [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\"]\n\
+             [legacy]\nhtmlfile = true\njsonp = true\n",
             quoted.join(", ")
         );
         let config = Config::parse("demo", &text)?;

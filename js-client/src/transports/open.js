@@ -16,7 +16,10 @@ export const OPEN = {
   webtransport: lazily(async () => (await import('./webtransport.js')).openWebTransport),
   port: lazily(async () => (await import('./port.js')).openPort),
   stream: openStream,
+  sse: lazily(async () => (await import('./sse.js')).openSse),
   poll: openPoll,
+  htmlfile: lazily(async () => (await import('./htmlfile.js')).openHtmlfile),
+  jsonp: lazily(async () => (await import('./jsonp.js')).openJsonp),
 };
 
 /**

@@ -2,15 +2,15 @@
 /**
  * What the pages take from their address, and the one Gateway each of them owns.
  *
- * Query parameters: `gateway` (URL of another gateway), `transport` (auto, websocket, webtransport, stream, poll)
- * and those a page names itself.
+ * Query parameters: `gateway` (URL of another gateway), `transport` (auto, websocket, webtransport, stream, sse,
+ * poll, htmlfile, jsonp) and those a page names itself.
  */
 
 import { Gateway, TCPSocket } from '/perigee.js';
 import { Plug } from './plug.js';
 
 /** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */
-/** @typedef {'websocket' | 'webtransport' | 'stream' | 'poll'} Kind */
+/** @typedef {'websocket' | 'webtransport' | 'stream' | 'sse' | 'poll' | 'htmlfile' | 'jsonp'} Kind */
 /** @typedef {'auto' | Kind} Choice */
 
 /** Every transport that can be forced, with the name people read. Not every browser has all of them. @type {Readonly<Partial<Record<Kind, string>>>} */
@@ -18,7 +18,10 @@ export const TRANSPORTS = {
   websocket: 'WebSocket',
   ...('WebTransport' in globalThis && { webtransport: 'WebTransport' }),
   stream: 'HTTP stream',
+  sse: 'Server-sent events',
   poll: 'Long-poll',
+  htmlfile: 'Iframe (2009)',
+  jsonp: 'Script tags (2009)',
 };
 
 /** Longest host name there can be (RFC 1035 §2.3.4); the protocol carries no longer target either. */

@@ -1,0 +1,73 @@
+/**
+ * The transports that read with a ticket, in real browsers: events, pages in an iframe and script tags bring random bytes
+ * there and back, from the gateway's own page and from one of another origin, also while connections are cut.
+ */
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { Browser, describeInBrowsers } from './support/browsers.js';
+import { CuttingProxy } from './support/cutting-proxy.js';
+import { Gateway } from './support/gateway.js';
+import { echo } from './support/in-page.js';
+import { OriginServer } from './support/origin-server.js';
+
+/** Several pages of an iframe, and some dozens of scripts. */
+const BYTES = 2 * 1024 * 1024;
+const KINDS = /** @type {const} */ (['sse', 'htmlfile', 'jsonp']);
+
+describeInBrowsers('with a ticket', (name) => {
+  /** @type {Browser} */
+  let browser;
+  /** @type {OriginServer} */
+  let friend;
+  /** @type {CuttingProxy} */
+  let proxy;
+  /** @type {Gateway} */
+  let demo;
+
+  before(async () => {
+    friend = await OriginServer.start();
+    proxy = await CuttingProxy.start();
+    demo = await Gateway.demo([friend.origin, proxy.url]);
+    proxy.aim(demo.port);
+    browser = await Browser.launch(name);
+  });
+  after(async () => {
+    await browser?.stop();
+    await proxy?.stop();
+    await demo?.stop();
+    await friend?.stop();
+  });
+  afterEach(async () => {
+    proxy.calm();
+    await browser.tidy();
+  });
+
+  for (const transport of KINDS) {
+    for (const own of [true, false]) {
+      test(`${transport} from ${own ? 'the page of the gateway' : 'a page of another origin'}`, async () => {
+        const { page, log } = await browser.open(own ? demo.url : friend.origin);
+        const echoed = await page.evaluate(echo, { module: `${demo.url}/perigee.js`, gateway: demo.url, bytes: BYTES, transport });
+        assert.equal(echoed.received, BYTES);
+        assert.equal(echoed.receivedHash, echoed.sentHash);
+        assert.deepEqual(echoed.transports, [transport]);
+        assert.equal(echoed.stats.resumes, 0, 'nothing was cut');
+        assert.deepEqual(log.entries, []);
+        await demo.logs(new RegExp(`stream closed.*transports=${transport} .*code=closed`));
+      });
+    }
+
+    test(`${transport} while connections are cut`, async () => {
+      const { page } = await browser.open(friend.origin);
+      await page.evaluate((module) => import(module).then(() => {}), `${proxy.url}/perigee.js`);
+      const before = proxy.cuts;
+      proxy.rate = 1024 * 1024;
+      proxy.storm(700);
+      const echoed = await page.evaluate(echo, { module: `${proxy.url}/perigee.js`, gateway: proxy.url, bytes: BYTES, transport });
+      proxy.rate = Infinity;
+      assert.equal(echoed.received, BYTES);
+      assert.equal(echoed.receivedHash, echoed.sentHash);
+      assert.ok(proxy.cuts - before >= 3, `only ${proxy.cuts - before} cuts`);
+    });
+  }
+});

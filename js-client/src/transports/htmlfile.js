@@ -1,0 +1,28 @@
+/** Pages that come script by script in a hidden iframe. Each is followed by the next, which goes on where it ended. Brings frames down only. */
+
+import { askByForm, hiddenFrame } from './form.js';
+import { openWithTicket } from './ticket.js';
+
+/** @type {import('./transport.js').Open} */
+export const openHtmlfile = (config, sid, handlers) => openWithTicket(config, `${sid}/htmlfile`, handlers, askByForm(config), ({ path, frames, end }) => {
+  let at = '';
+  let remove = () => {};
+  const next = () => {
+    let pieces = 0;
+    const page = hiddenFrame(config, ([base64, position]) => {
+      // The first script of every page brings nothing.
+      if (base64 === '') return;
+      pieces += 1;
+      if (position !== '') at = String(position);
+      frames(String(base64));
+    }, () => {
+      page.remove();
+      if (pieces > 0) next();
+      else end('the page ended');
+    });
+    ({ remove } = page);
+    page.frame.src = path(at && `&at=${at}`);
+  };
+  next();
+  return () => remove();
+});

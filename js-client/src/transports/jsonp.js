@@ -1,0 +1,49 @@
+/** Script tags: each brings one reply and is followed by the next. Brings frames down only. */
+
+import { askByForm } from './form.js';
+import { openWithTicket } from './ticket.js';
+
+/** For all of a page, because functions of a page share their names. */
+let index = 0;
+
+/** @type {import('./transport.js').Open} */
+export const openJsonp = (config, sid, handlers) => openWithTicket(config, `${sid}/jsonp`, handlers, askByForm(config), ({ path, frames, end }) => {
+  const functions = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (globalThis));
+  let at = '';
+  let over = false;
+  let remove = () => {};
+  const next = () => {
+    index = (index % 999_999_999) + 1;
+    const name = `perigee${index}`;
+    const script = document.createElement('script');
+    let called = false;
+    /** @param {string} base64 @param {string} position */
+    functions[name] = (base64, position) => {
+      called = true;
+      if (over) return;
+      if (position !== '') at = position;
+      frames(base64);
+    };
+    remove = () => {
+      script.remove();
+      delete functions[name];
+    };
+    script.onload = () => {
+      remove();
+      if (over) return;
+      if (called) next();
+      else end('the script was another one');
+    };
+    script.onerror = () => {
+      remove();
+      end('the script did not come');
+    };
+    script.src = path(`&i=${index}${at && `&at=${at}`}`);
+    document.head.append(script);
+  };
+  next();
+  return () => {
+    over = true;
+    // A script that was asked for may still come, and finds its function until then.
+  };
+});
