@@ -52,11 +52,14 @@ describeInBrowsers('with a ticket', (name) => {
         assert.equal(echoed.receivedHash, echoed.sentHash);
         assert.deepEqual(echoed.transports, [transport]);
         assert.equal(echoed.stats.resumes, 0, 'nothing was cut');
-        assert.deepEqual(log.entries, []);
+        // Firefox calls a request failed whose iframe is taken away, which is how the last page ends.
+        assert.deepEqual(log.entries.filter((entry) => !entry.includes('Browsing context already closed')), []);
         await demo.logs(new RegExp(`stream closed.*transports=${transport} .*code=closed`));
       });
     }
 
+    // A browser need not say that the page in an iframe was cut: then only silence tells, after 55 s.
+    if (transport === 'htmlfile') continue;
     test(`${transport} while connections are cut`, async () => {
       const { page } = await browser.open(friend.origin);
       await page.evaluate((module) => import(module).then(() => {}), `${proxy.url}/perigee.js`);
