@@ -72,6 +72,25 @@ impl Inner {
         self.session.end(Code::Lost, "", Instant::now());
     }
 
+    /// Applies the whole frames that a downlink brought, and leaves the rest. What an older one still
+    /// brings is no sign of life of the newest.
+    pub(super) fn brought(&mut self, epoch: u64, frames: &mut &[u8], now: Instant) {
+        if self.epoch == epoch {
+            self.session.handle_bytes(frames, now);
+        } else {
+            self.session.handle_late(frames, now);
+        }
+    }
+
+    /// The same for a message, which is a whole number of frames.
+    pub(super) fn brought_message(&mut self, epoch: u64, message: &[u8], now: Instant) {
+        if self.epoch == epoch {
+            self.session.handle_message(message, now);
+        } else {
+            self.session.handle_reply(message, now);
+        }
+    }
+
     pub(super) fn refused(&mut self, epoch: u64, refusal: Refusal) {
         if self.epoch != epoch {
             return;
@@ -157,7 +176,7 @@ async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
             state.until_reading().await;
             match source.next().await {
                 Some(Ok(Message::Binary(message))) => {
-                    state.change(|inner, now| inner.session.handle_message(&message, now));
+                    state.change(|inner, now| inner.brought_message(epoch, &message, now));
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map_or(1005, |frame| frame.code.into());
@@ -215,7 +234,7 @@ async fn stream(state: &State, version: Version, epoch: u64) -> Result<(), Error
         let mut rest = &cut[..];
         state.change(|inner, now| {
             inner.uplink_is_known |= inner.epoch == epoch;
-            inner.session.handle_bytes(&mut rest, now);
+            inner.brought(epoch, &mut rest, now);
         });
         cut = rest.to_vec();
     }
@@ -260,7 +279,7 @@ async fn poll(
     }
     state.change(|inner, now| {
         inner.uplink_is_known |= inner.epoch == epoch;
-        inner.session.handle_message(&reply.body, now);
+        inner.brought_message(epoch, &reply.body, now);
     });
     Ok(())
 }

@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         let frames = STANDARD.decode(frames)?;
         self.state.change(|inner, now| {
             inner.uplink_is_known |= inner.epoch == self.epoch;
-            inner.session.handle_message(&frames, now);
+            inner.brought_message(self.epoch, &frames, now);
         });
         if !at.is_empty() {
             at.clone_into(&mut self.at);

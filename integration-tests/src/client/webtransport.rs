@@ -48,7 +48,7 @@ pub(super) async fn run(state: &State, epoch: u64) -> Result<(), Error> {
             };
             cut.extend_from_slice(&chunk.bytes);
             let mut rest = &cut[..];
-            state.change(|inner, now| inner.session.handle_bytes(&mut rest, now));
+            state.change(|inner, now| inner.brought(epoch, &mut rest, now));
             cut = rest.to_vec();
         }
     };

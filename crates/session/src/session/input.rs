@@ -183,6 +183,12 @@ impl Session {
         self.apply(bytes, now, |_| {});
     }
 
+    /// The same for an attachment that is not the newest (client): that it still brings something is
+    /// no sign of life of the one that is.
+    pub fn handle_late(&mut self, bytes: &mut &[u8], now: Instant) {
+        self.apply_frames(bytes, now, |_| {});
+    }
+
     fn apply(&mut self, bytes: &mut &[u8], now: Instant, named: impl FnMut(StreamId)) {
         self.heard(now);
         self.apply_frames(bytes, now, named);
