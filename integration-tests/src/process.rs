@@ -32,11 +32,12 @@ impl Process {
     }
 
     /// The same with an allocator that gives back what is freed: glibc keeps the holes between what
-    /// is in use, unless blocks as large as a stream's are mapped one by one.
+    /// is in use, unless all but the small blocks are mapped one by one.
     pub async fn with_honest_memory(configuration: &Configuration) -> Self {
         Self::launch(configuration, |binary| {
             let mut command = Command::new(binary);
-            command.env("MALLOC_MMAP_THRESHOLD_", "8192");
+            command.env("MALLOC_MMAP_THRESHOLD_", "1024");
+            command.env("MALLOC_ARENA_MAX", "1");
             command
         })
         .await

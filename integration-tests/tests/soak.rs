@@ -45,7 +45,7 @@ const MIB: u64 = 1024 * KIB;
 const MOST_PAUSE_MS: u64 = 4000;
 /// What the gateway's memory may have grown by, beside a quarter of what it has after all sessions
 /// were there once: tables that stay as large as they were, and pages that a small block holds.
-const TOLERATED: u64 = 2 * MIB;
+const TOLERATED: u64 = 4 * MIB;
 
 /// How much, for how long.
 #[derive(Debug, Clone, Copy)]
