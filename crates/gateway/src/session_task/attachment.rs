@@ -55,7 +55,10 @@ impl Attachment {
             ),
             Downlink::Poll(_) | Downlink::Jsonp(_) => (Some(now + timeouts.hold), None),
         };
-        let pads = matches!(downlink, Downlink::Stream(_));
+        let pads = matches!(
+            downlink,
+            Downlink::Stream(_) | Downlink::Sse(_) | Downlink::Htmlfile(_)
+        );
         Self {
             n,
             pads,
