@@ -16,6 +16,8 @@ import { Proxy } from './support/proxy.js';
 import { until } from './support/wait.js';
 
 const BYTES = 1024 * 1024;
+/** What a server says by itself at first: more than buffers of 2 KiB hold. */
+const BANNER_BYTES = 50_000;
 
 describeInBrowsers('proxies that are not kind', (name) => {
   /** @type {Browser} */
@@ -76,6 +78,34 @@ describeInBrowsers('proxies that are not kind', (name) => {
       assert.equal(echoed.transports.at(-1), 'poll');
     });
   }
+
+  test('nginx passes on what fills its buffers, and holds the rest back', async () => {
+    const talkative = await use(Backend.start((socket) => {
+      socket.write('.'.repeat(BANNER_BYTES));
+      socket.pipe(socket);
+    }));
+    const talking = await use(Gateway.serve(behindProxy(site.origin, { echo: talkative.address })));
+    const [{ program, file, refusing, buffering }] = FRONTS;
+    const [[there, instead], ...others] = buffering;
+    const small = instead.replace('1m; proxy_buffers 8 1m;', '2k; proxy_buffers 8 2k; proxy_busy_buffers_size 4k;');
+    const proxy = await start(program, file, { [GATEWAY]: talking.port }, [...refusing, [there, small], ...others]);
+    const { page } = await browser.open(site.origin);
+    const { transports, heard } = await page.evaluate(async (url, banner) => {
+      const { Gateway, TCPSocket } = await import(`${url}/perigee.js`);
+      const gateway = new Gateway(url, { storage: null, probeMs: 500 });
+      const transports = /** @type {string[]} */ ([]);
+      gateway.on('transport', (/** @type {{ to: string }} */ { to }) => transports.push(to));
+      const { readable, writable } = await new TCPSocket('echo', { gateway, encoding: 'utf-8' }).opened;
+      await writable.getWriter().write('said');
+      const reader = readable.getReader();
+      let heard = '';
+      while (heard.length < banner + 4) heard += (await reader.read()).value;
+      gateway.close();
+      return { transports, heard: heard.slice(banner) };
+    }, proxy.url, BANNER_BYTES);
+    assert.equal(heard, 'said');
+    assert.deepEqual(transports, ['stream', 'poll']);
+  });
 
   test('what is idle is cut after 5 seconds, again and again, and sockets stay', async () => {
     const urls = [];
