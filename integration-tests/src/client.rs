@@ -268,6 +268,30 @@ impl State {
         self.http2.cut().await;
     }
 
+    /// Where it stands, for the failure of a story.
+    fn standing(&self) -> String {
+        let inner = self.lock();
+        let session = &inner.session;
+        let due = session.poll_timeout();
+        format!(
+            "transport {} alive {} silent up to {}, attachment {:?}, uplink {:?} runs {} known {}, \
+             sid {:?}, ended {:?}, has something to say {}, due in {:?}, detached {:?}, refused {:?}",
+            inner.epoch,
+            inner.alive,
+            inner.silent,
+            session.attachment(),
+            inner.uplink,
+            inner.uplink_runs,
+            inner.uplink_is_known,
+            session.identity().map(|(sid, _)| sid),
+            inner.ended,
+            session.can_transmit(),
+            due.map(|due| due.saturating_duration_since(Instant::now())),
+            inner.detached.last(),
+            inner.refusal,
+        )
+    }
+
     fn http(&self, version: Version) -> Http {
         match version {
             Version::Http1 => self.http1.clone(),

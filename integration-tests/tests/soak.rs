@@ -236,9 +236,9 @@ impl World {
         self.done.sessions.fetch_add(1, Relaxed);
         if random.percent(10) && Instant::now() < self.ends {
             // As a laptop that is shut for good: the gateway has to find out.
-            drop(attached);
             let left = client.open("verifying");
             _ = left.opened().await;
+            drop(attached);
             client.cut().await;
             self.done.abandoned.fetch_add(1, Relaxed);
         } else {

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Instant};
 
 use perigee_session::{Code, StreamId, StreamStats};
+use tokio::time::timeout;
 
 use super::{Closed, State};
 use crate::{
     pattern::{Pattern, Verifier},
-    wait::soon,
+    wait::DEADLINE,
 };
 
 /// Bytes moved at a time.
@@ -39,7 +40,7 @@ impl Stream {
                 (None, None) => None,
             }
         });
-        soon("OPENED or RESET", outcome).await
+        self.soon("OPENED or RESET", outcome).await
     }
 
     /// Writes all bytes, as the gateway takes them.
@@ -55,7 +56,7 @@ impl Stream {
                     .filter(|room| *room > 0)
                     .map(Ok),
             });
-            let room = soon("room to write", room).await?;
+            let room = self.soon("room to write", room).await?;
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.state
                 .change(|inner, _| inner.session.write(self.id, now));
@@ -108,7 +109,7 @@ impl Stream {
             }
             inner.closed.get(&self.id).cloned().map(Err)
         });
-        let read = soon("bytes to read", read).await;
+        let read = self.soon("bytes to read", read).await;
         // Room was made, an ACK may be due.
         self.state.change(|_, _| ());
         read
@@ -160,11 +161,21 @@ impl Stream {
 
     /// Waits for the end of the stream.
     pub async fn closed(&self) -> Closed {
-        soon(
-            "the end of the stream",
-            self.state.when(|inner| inner.closed.get(&self.id).cloned()),
-        )
-        .await
+        let closed = self.state.when(|inner| inner.closed.get(&self.id).cloned());
+        self.soon("the end of the stream", closed).await
+    }
+
+    /// Waits for what must not take for ever, and says how things stand if it does.
+    async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        match timeout(DEADLINE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!(
+                "waited in vain for {what} of stream {}, {:?}: {}",
+                self.id,
+                self.stats(),
+                self.state.standing()
+            ),
+        }
     }
 
     /// Reads to FIN and waits for the end of the stream.
