@@ -7,11 +7,29 @@
  * @typedef {Code | 'offline'} EndCode how a session can end here; nobody says `offline` over a wire
  */
 
-/** @type {readonly Code[]} A name's index is its number. */
-export const CODES = [
-  'closed', 'protocol', 'version', 'denied', 'refused', 'timeout', 'dns', 'tls', 'unreachable', 'reset',
-  'aborted', 'lost', 'flow', 'limit', 'overloaded', 'going_away', 'rotate', 'idle', 'internal',
-];
+/** @type {Readonly<Record<Code, string>>} What each means to people, in the order of their numbers. */
+export const MEANING = {
+  closed: '',
+  protocol: 'the protocol was broken',
+  version: 'the versions differ',
+  denied: 'not allowed',
+  refused: 'the server refused',
+  timeout: 'the server did not answer',
+  dns: 'the server has no address',
+  tls: 'no TLS with the server',
+  unreachable: 'the server cannot be reached',
+  reset: 'the connection was reset',
+  aborted: 'given up',
+  lost: 'the gateway lost it',
+  flow: 'more was sent than was granted',
+  limit: 'a limit was reached',
+  overloaded: 'no room for more',
+  going_away: 'the gateway is stopping',
+  rotate: '',
+  idle: 'a deadline passed',
+  internal: 'the gateway has a fault',
+};
+export const CODES = /** @type {Code[]} */ (Object.keys(MEANING));
 
 /**
  * What went wrong, with a code.

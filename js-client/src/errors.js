@@ -4,27 +4,7 @@
  * @typedef {Exclude<import('./codes.js').Code, 'closed' | 'rotate'> | 'offline'} ErrorCode
  */
 
-/** @type {Readonly<Record<ErrorCode, string>>} */
-const MEANING = {
-  protocol: 'the protocol was broken',
-  version: 'the versions differ',
-  denied: 'not allowed',
-  refused: 'the server refused',
-  timeout: 'the server did not answer',
-  dns: 'the server has no address',
-  tls: 'no TLS with the server',
-  unreachable: 'the server cannot be reached',
-  reset: 'the connection was reset',
-  aborted: 'given up',
-  lost: 'the gateway lost it',
-  flow: 'more was sent than was granted',
-  limit: 'a limit was reached',
-  overloaded: 'no room for more',
-  going_away: 'the gateway is stopping',
-  idle: 'a deadline passed',
-  internal: 'the gateway has a fault',
-  offline: 'no way to the gateway',
-};
+import { MEANING } from './codes.js';
 
 /** Why a connection ended. */
 export class PerigeeError extends Error {
@@ -34,7 +14,8 @@ export class PerigeeError extends Error {
    * @param {number} [acked]
    */
   constructor(code, text = '', acked = 0) {
-    super(text === '' ? MEANING[code] : `${MEANING[code]}: ${text}`);
+    const meaning = code === 'offline' ? 'no way to the gateway' : MEANING[code];
+    super(text === '' ? meaning : `${meaning}: ${text}`);
     this.name = 'PerigeeError';
     /** @type {ErrorCode} What happened, from a fixed list (docs/protocol.md section 6) */
     this.code = code;

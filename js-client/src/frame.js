@@ -40,26 +40,26 @@ const FLAG_PROMPT = 0x01;
 
 
 /**
- * What a field is: an unsigned integer of so many bytes, a text that fills the frame with as many bytes as these, or one of
- * the kinds that `Body.read` and `Writer.put` explain.
- * @typedef {1 | 2 | 4 | readonly [min: number, max: number] | 'offset' | 'offset?' | 'data' | 'token' | 'sid' | 'count'
+ * What a field is: an unsigned integer of so many bytes, of which those of 8 are offsets, a text that fills the frame with as
+ * many bytes as these, or one of the kinds that `parse` and `Writer.put` explain.
+ * @typedef {1 | 2 | 4 | 8 | readonly [min: number, max: number] | 'offset?' | 'data' | 'token' | 'sid' | 'count'
  *   | 'entries' | 'pad'} Kind
  */
 
 /** @type {Readonly<Record<Frame['type'], readonly [type: number, on: 'stream' | 'session' | 'either', fields: Readonly<Record<string, Kind>>]>>} */
 const LAYOUT = {
   PAD: [0x00, 'session', { len: 'pad' }],
-  DATA: [0x01, 'stream', { offset: 'offset', data: 'data' }],
-  ACK: [0x02, 'stream', { ack: 'offset', limit: 'offset', rn: 'offset?' }],
-  FIN: [0x03, 'stream', { offset: 'offset' }],
-  RESET: [0x04, 'either', { code: 2, ack: 'offset', text: [0, MAX_TEXT_BYTES] }],
+  DATA: [0x01, 'stream', { offset: 8, data: 'data' }],
+  ACK: [0x02, 'stream', { ack: 8, limit: 8, rn: 'offset?' }],
+  FIN: [0x03, 'stream', { offset: 8 }],
+  RESET: [0x04, 'either', { code: 2, ack: 8, text: [0, MAX_TEXT_BYTES] }],
   PING: [0x05, 'session', { t: 4 }],
   PONG: [0x06, 'session', { t: 4 }],
   HELLO: [0x10, 'session', {
-    version: 1, caps: 1, entries: 'count', n: 4, next_stream: 4, initial: 'offset', token: 'token', entry: 'entries',
+    version: 1, caps: 1, entries: 'count', n: 4, next_stream: 4, initial: 8, token: 'token', entry: 'entries',
   }],
   WELCOME: [0x11, 'session', {
-    version: 1, caps: 1, entries: 'count', n: 4, heartbeat_ms: 4, resume_ms: 4, initial: 'offset', sid: 'sid', entry: 'entries',
+    version: 1, caps: 1, entries: 'count', n: 4, heartbeat_ms: 4, resume_ms: 4, initial: 8, sid: 'sid', entry: 'entries',
   }],
   GOAWAY: [0x12, 'session', { after_ms: 4, code: 2 }],
   OPEN: [0x13, 'stream', { service: 1, target: [1, MAX_TARGET_BYTES] }],
@@ -92,16 +92,13 @@ export function utf8(text) {
 
 /** Writes frames one after another into one message of at most `maxBytes`. The caller asks `fits` first. */
 export class Writer {
-  #bytes;
-  #view;
+  #bytes = new Uint8Array(512);
   #max;
   length = 0;
 
   /** @param {number} maxBytes */
   constructor(maxBytes) {
     this.#max = maxBytes;
-    this.#bytes = new Uint8Array(512);
-    this.#view = new DataView(this.#bytes.buffer);
   }
 
   /** Bytes that still fit. */
@@ -129,7 +126,10 @@ export class Writer {
     this.#uint(4, 'stream' in frame ? frame.stream : 0);
     const values = /** @type {Readonly<Record<string, unknown>>} */ (/** @type {unknown} */ (frame));
     for (const [name, kind] of Object.entries(fields)) this.#field(kind, values[name], frame);
-    this.#view.setUint16(start + 2, this.length - start - HEADER_BYTES);
+    const { length } = this;
+    this.length = start + 2;
+    this.#uint(2, length - start - HEADER_BYTES);
+    this.length = length;
     if (this.room < 0) throw new RangeError('the message is full');
   }
 
@@ -138,7 +138,7 @@ export class Writer {
     if (kind === 'entries' && 'entries' in frame) {
       for (const { stream, rn, limit, base } of frame.entries) {
         this.#uint(4, stream);
-        for (const offset of [rn, limit, base]) this.#offset(offset);
+        for (const offset of [rn, limit, base]) this.#uint(8, offset);
       }
     } else if (Array.isArray(value)) {
       this.#uint(2, value.length);
@@ -148,42 +148,32 @@ export class Writer {
     } else if (value instanceof Uint8Array) {
       this.#raw(value);
     } else if (typeof value === 'number') {
-      if (typeof kind === 'number') this.#uint(kind, value);
-      else this.#offset(value);
+      this.#uint(typeof kind === 'number' ? kind : 8, value);
     }
   }
 
-  /** @param {1 | 2 | 4} size @param {number} value */
+  /** @param {1 | 2 | 4 | 8} size @param {number} value */
   #uint(size, value) {
-    const at = this.#grow(size);
-    if (size === 1) this.#view.setUint8(at, value);
-    else if (size === 2) this.#view.setUint16(at, value);
-    else this.#view.setUint32(at, value);
-  }
-
-  /** @param {number} value */
-  #offset(value) {
-    this.#uint(4, Math.floor(value / 2 ** 32));
-    this.#uint(4, value % 2 ** 32);
+    const bytes = new Uint8Array(size);
+    let rest = value;
+    for (let at = size - 1; at >= 0; at -= 1) {
+      // Of a number that is too large for it a byte takes the lowest eight bits.
+      bytes[at] = rest;
+      rest = Math.floor(rest / 256);
+    }
+    this.#raw(bytes);
   }
 
   /** @param {Uint8Array} bytes */
   #raw(bytes) {
-    const at = this.#grow(bytes.length);
-    this.#bytes.set(bytes, at);
-  }
-
-  /** @param {number} more @returns {number} where to write them */
-  #grow(more) {
-    const at = this.length;
-    this.length += more;
-    if (this.length > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(this.length, this.#bytes.length * 2));
+    const end = this.length + bytes.length;
+    if (end > this.#bytes.length) {
+      const grown = new Uint8Array(end * 2);
       grown.set(this.#bytes);
       this.#bytes = grown;
-      this.#view = new DataView(grown.buffer);
     }
-    return at;
+    this.#bytes.set(bytes, this.length);
+    this.length = end;
   }
 }
 
@@ -232,106 +222,26 @@ export class Decoder {
       bytes.set(this.#rest);
       bytes.set(chunk, this.#rest.length);
     }
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     /** @type {Frame[]} */
     const frames = [];
-    let at = 0;
-    while (bytes.length - at >= HEADER_BYTES) {
-      const end = at + HEADER_BYTES + view.getUint16(at + 2);
+    while (bytes.length >= HEADER_BYTES) {
+      const end = HEADER_BYTES + uint(bytes, 2, 2);
       if (end > bytes.length) break;
-      const frame = parse(view.getUint8(at), view.getUint8(at + 1), view.getUint32(at + 4),
-        bytes.subarray(at + HEADER_BYTES, end));
+      const frame = parse(uint(bytes, 0, 1), uint(bytes, 1, 1), uint(bytes, 4, 4), bytes.subarray(HEADER_BYTES, end));
       if (frame) frames.push(frame);
-      at = end;
+      bytes = bytes.subarray(end);
     }
     // A copy, so that a few bytes do not keep a large chunk alive.
-    this.#rest = bytes.slice(at);
+    this.#rest = bytes.slice();
     return frames;
   }
 }
 
-/** Reads a frame's body front to back; reading past its end is an error of the peer. */
-class Body {
-  #at = 0;
-  #bytes;
-  #view;
-  #count = 0;
-
-  /** @param {Uint8Array} bytes */
-  constructor(bytes) {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-
-  get left() {
-    return this.#bytes.length - this.#at;
-  }
-
-  /** The value of a field; undefined for one that is not there. @param {Kind} kind @param {Record<string, unknown>} frame */
-  read(kind, frame) {
-    switch (kind) {
-      case 'offset':
-        return this.#offset();
-      case 'offset?':
-        return this.left > 0 ? this.#offset() : undefined;
-      case 'data':
-        return this.#rest(1, MAX_DATA_BYTES);
-      case 'token':
-        return this.#raw(TOKEN_BYTES);
-      case 'sid': {
-        const length = this.#uint(1);
-        if (length === 0) return undefined;
-        const sid = decodeText(this.#raw(length));
-        frame.token = this.#raw(TOKEN_BYTES);
-        return sid;
-      }
-      case 'count':
-        this.#count = this.#uint(2);
-        return undefined;
-      case 'entries':
-        if (this.left !== this.#count * ENTRY_BYTES) throw new FrameError('a frame has a wrong length');
-        frame.entries = Array.from({ length: this.#count }, () => this.#entry());
-        return undefined;
-      case 'pad':
-        return this.#raw(this.left).length;
-      default:
-        return typeof kind === 'number' ? this.#uint(kind) : decodeText(this.#rest(...kind));
-    }
-  }
-
-  /** @returns {Entry} */
-  #entry() {
-    const stream = this.#uint(4);
-    if (stream === 0) throw new FrameError('an entry of stream 0');
-    return { stream, rn: this.#offset(), limit: this.#offset(), base: this.#offset() };
-  }
-
-  /** @param {number} count */
-  #raw(count) {
-    if (count > this.left) throw new FrameError('a frame has a wrong length');
-    this.#at += count;
-    return this.#bytes.subarray(this.#at - count, this.#at);
-  }
-
-  /** @param {number} min @param {number} max */
-  #rest(min, max) {
-    if (this.left < min || this.left > max) throw new FrameError('a frame has a wrong length');
-    return this.#raw(this.left);
-  }
-
-  /** @param {1 | 2 | 4} size */
-  #uint(size) {
-    const at = this.#at;
-    this.#raw(size);
-    if (size === 1) return this.#view.getUint8(at);
-    return size === 2 ? this.#view.getUint16(at) : this.#view.getUint32(at);
-  }
-
-  #offset() {
-    const value = this.#uint(4) * 2 ** 32 + this.#uint(4);
-    if (value >= OFFSET_END) throw new FrameError('an offset is 2^53 or more');
-    return value;
-  }
+/** @param {Uint8Array} bytes @param {number} at @param {number} size */
+function uint(bytes, at, size) {
+  let value = 0;
+  for (const byte of bytes.subarray(at, at + size)) value = value * 256 + byte;
+  return value;
 }
 
 /** @param {Uint8Array} bytes */
@@ -360,15 +270,74 @@ function parse(type, flags, stream, bytes) {
   if (on === 'stream' ? stream === 0 : on === 'session' && stream !== 0) throw new FrameError(`${name} on stream ${stream}`);
   // Told apart before anything else is read: another version may lay the rest out in another way.
   if ('version' in fields && bytes.length > 0 && bytes[0] !== VERSION) throw new FrameError(`version ${bytes[0]}`, 'version');
-  const body = new Body(bytes);
   /** @type {Record<string, unknown>} */
   const frame = on === 'session' ? { type: name } : { type: name, stream };
+  // The body is read front to back; reading past its end is an error of the peer.
+  let at = 0;
+  let count = 0;
+  /** @param {boolean} right */
+  const check = (right) => {
+    if (!right) throw new FrameError('a frame has a wrong length');
+  };
+  /** @param {number} size */
+  const raw = (size) => {
+    at += size;
+    check(at <= bytes.length);
+    return bytes.subarray(at - size, at);
+  };
+  /** @param {number} min @param {number} max */
+  const rest = (min, max) => {
+    const left = bytes.length - at;
+    check(left >= min && left <= max);
+    return raw(left);
+  };
+  /** @param {1 | 2 | 4 | 8} size */
+  const number = (size) => {
+    const value = uint(raw(size), 0, size);
+    if (value >= OFFSET_END) throw new FrameError('an offset is 2^53 or more');
+    return value;
+  };
+  /** @returns {Entry} */
+  const entry = () => {
+    const id = number(4);
+    if (id === 0) throw new FrameError('an entry of stream 0');
+    return { stream: id, rn: number(8), limit: number(8), base: number(8) };
+  };
+  /** The value of a field; undefined for one that is not there. @param {Kind} kind */
+  const read = (kind) => {
+    switch (kind) {
+      case 'offset?':
+        return at < bytes.length ? number(8) : undefined;
+      case 'data':
+        return rest(1, MAX_DATA_BYTES);
+      case 'token':
+        return raw(TOKEN_BYTES);
+      case 'sid': {
+        const length = number(1);
+        if (length === 0) return undefined;
+        const sid = decodeText(raw(length));
+        frame.token = raw(TOKEN_BYTES);
+        return sid;
+      }
+      case 'count':
+        count = number(2);
+        return undefined;
+      case 'entries':
+        check(bytes.length - at === count * ENTRY_BYTES);
+        frame.entries = Array.from({ length: count }, entry);
+        return undefined;
+      case 'pad':
+        return rest(0, Infinity).length;
+      default:
+        return typeof kind === 'number' ? number(kind) : decodeText(rest(...kind));
+    }
+  };
   for (const [field, kind] of Object.entries(fields)) {
-    const value = body.read(kind, frame);
+    const value = read(kind);
     if (value !== undefined) frame[field] = value;
   }
   if (name === 'HELLO') frame.prompt = (flags & FLAG_PROMPT) !== 0;
-  if (body.left > 0) throw new FrameError('a frame has a wrong length');
+  check(at === bytes.length);
   // The table says the same as the types of the frames, and the vectors hold it to that.
   return /** @type {Frame} */ (/** @type {unknown} */ (frame));
 }

@@ -64,10 +64,11 @@ export async function restore(gateway, links, makeLink) {
 
 /** Puts a session away. One that cannot be says goodbye. @param {string} url @param {Link} link */
 function keep(url, link) {
-  const { sid, ended, state } = link.session;
-  if (sid === null || ended || link.state === 'closed' || state.streams.length === 0) return;
+  const { session } = link;
+  const { sid, ended, streams } = session;
+  if (sid === null || ended || link.state === 'closed' || streams.length === 0) return;
   try {
-    const packed = pack(state, (stream) => stream.about?.());
+    const packed = pack(session, (stream) => stream.about?.());
     sessionStorage.setItem(key(url), JSON.stringify({ version: VERSION, list: [...stored(url), { at: Date.now(), packed }] }));
   } catch {
     // Full or forbidden.
@@ -75,7 +76,7 @@ function keep(url, link) {
   }
   link.leave();
   // What is written from now on is lost, so it is refused, and what is read now is read again.
-  for (const { send, receive } of state.streams) {
+  for (const { send, receive } of streams) {
     send.finish();
     receive.discard();
   }

@@ -26,7 +26,7 @@
  * @property {boolean} dead
  * @property {number} heardAt
  *
- * @typedef {object} SessionState
+ * @typedef {object} SessionState what another Session needs to go on where this one is
  * @property {string | null} sid
  * @property {Uint8Array<ArrayBuffer>} token
  * @property {number} resumeMs
@@ -64,12 +64,21 @@ const MISSING_MS = 5000;
 export const LEGACY = ['htmlfile', 'jsonp'];
 
 /** Whether frames go up a transport as well as down. @param {Kind} kind */
-export const isSocket = (kind) => kind === 'websocket' || kind === 'webtransport' || kind === 'port';
+export const isSocket = (kind) => ['websocket', 'webtransport', 'port'].includes(kind);
 
 export class Session {
   /** @type {string | null} null until the first WELCOME. */
   sid = null;
   token = new Uint8Array(TOKEN_BYTES);
+  /** Credit given on each stream. */
+  window;
+  /** Unacked bytes held for each stream. */
+  capacity;
+  /** The credit of a new stream, told by the gateway. */
+  initial = 0;
+  /** The number of the last attachment. */
+  n = 0;
+  nextStream = 1;
   resumeMs = 0;
   /** A transport that is silent for longer is dead; 0 when there is no such rule. */
   silenceMs = 0;
@@ -77,13 +86,8 @@ export class Session {
   ended = null;
   stats = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0 };
 
-  #window;
-  #capacity;
   /** @type {Map<number, Stream>} in the order of their ids */
   #streams = new Map();
-  #nextStream = 1;
-  /** The credit of a new stream, told by the gateway. */
-  #initial = 0;
   #tombstones = new Tombstones();
 
   #outbox = new Outbox(this.#streams, this.stats);
@@ -92,7 +96,6 @@ export class Session {
 
   /** @type {Map<number, Attachment>} */
   #attachments = new Map();
-  #n = 0;
 
   /** @type {SessionEvent[]} */
   #events = [];
@@ -101,20 +104,13 @@ export class Session {
 
   /**
    * @param {{ windowBytes: number, sendBytes: number }} options credit given on each stream; unacked bytes held for each
-   * @param {SessionState} [state] of a session to go on with; then the options are those of that one
+   * @param {Partial<SessionState>} [state] of a session to go on with; then the options are those of that one
    */
-  constructor({ windowBytes, sendBytes }, state) {
-    this.#window = state?.window ?? windowBytes;
-    this.#capacity = state?.capacity ?? sendBytes;
-    if (state === undefined) return;
-    this.sid = state.sid;
-    this.token = state.token;
-    this.resumeMs = state.resumeMs;
-    this.silenceMs = state.silenceMs;
-    this.#initial = state.initial;
-    this.#n = state.n;
-    this.#nextStream = state.nextStream;
-    for (const stream of state.streams) this.#streams.set(stream.id, stream);
+  constructor({ windowBytes, sendBytes }, { streams = [], ...rest } = {}) {
+    this.window = windowBytes;
+    this.capacity = sendBytes;
+    Object.assign(this, rest);
+    for (const stream of streams) this.#streams.set(stream.id, stream);
   }
 
   // --- what there is ---
@@ -128,13 +124,9 @@ export class Session {
     return this.#streams.size;
   }
 
-  /** What another Session needs to go on where this one is now. @returns {SessionState} */
-  get state() {
-    return {
-      sid: this.sid, token: this.token, resumeMs: this.resumeMs, silenceMs: this.silenceMs,
-      window: this.#window, capacity: this.#capacity, initial: this.#initial,
-      n: this.#n, nextStream: this.#nextStream, streams: [...this.#streams.values()],
-    };
+  /** Those that are not over, in the order of their ids. */
+  get streams() {
+    return [...this.#streams.values()];
   }
 
   /** Which way frames go up now; `form`: by one, where fetch may not work. `epoch` changes whenever the way does. */
@@ -151,13 +143,13 @@ export class Session {
    * @returns {Stream}
    */
   open(target) {
-    const stream = new Stream(this.#nextStream, target, this.#capacity, this.#window);
+    const stream = new Stream(this.nextStream, target, this.capacity, this.window);
     if (this.ended || this.#streams.size >= MAX_STREAMS || stream.id >= MAX_ID) {
       this.#finish(stream, this.ended?.code ?? 'limit', this.ended?.text ?? 'too many streams');
       return stream;
     }
-    this.#nextStream += 1;
-    stream.send.grant(this.#initial);
+    this.nextStream += 1;
+    stream.send.grant(this.initial);
     this.#streams.set(stream.id, stream);
     return stream;
   }
@@ -227,7 +219,7 @@ export class Session {
   over(code, text) {
     if (this.ended) return;
     this.ended = { code, text };
-    for (const stream of [...this.#streams.values()]) this.#lose(stream, code, text);
+    for (const stream of this.streams) this.#lose(stream, code, text);
     this.#events.push({ type: 'over', code, text });
   }
 
@@ -241,10 +233,10 @@ export class Session {
    * @returns {number} its number
    */
   attach(kind, now, { prompt = false } = {}) {
-    this.#n += 1;
-    if (this.#n > MAX_ID) this.over('internal', 'too many attachments');
+    this.n += 1;
+    if (this.n > MAX_ID) this.over('internal', 'too many attachments');
     const attachment = {
-      n: this.#n, kind, fresh: !this.confirmed, prompt, opensBelow: 0,
+      n: this.n, kind, fresh: !this.confirmed, prompt, opensBelow: 0,
       welcomed: false, dead: false, heardAt: now,
     };
     this.#attachments.set(attachment.n, attachment);
@@ -264,16 +256,16 @@ export class Session {
     const writer = new Writer(maxBytes);
     const attachment = this.#attachments.get(n);
     if (attachment === undefined) return writer.bytes();
-    const streams = [...this.#streams.values()];
+    const streams = this.streams;
     this.#outbox.helloed = Math.max(this.#outbox.helloed, n);
     writer.put({
-      type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.#nextStream, initial: this.#window,
+      type: 'HELLO', version: VERSION, caps: 0, n, next_stream: this.nextStream, initial: this.window,
       token: this.token, prompt: attachment.prompt,
       entries: streams.map(({ id, send, receive }) => ({
         stream: id, rn: receive.rn, limit: receive.grant(), base: send.base,
       })),
     });
-    attachment.opensBelow = this.#nextStream;
+    attachment.opensBelow = this.nextStream;
     for (const stream of streams) {
       if (stream.opened) continue;
       if (!this.#outbox.putOpen(writer, stream)) {
@@ -301,7 +293,7 @@ export class Session {
     if (!clean && attachment.kind === 'poll') this.#outbox.ackAgain();
     if (clean || this.#attachments.size > 0) return;
     this.#tombstones.detached(now);
-    for (const stream of this.#streams.values()) stream.missingSince = null;
+    for (const stream of this.streams) stream.missingSince = null;
     if (this.#outbox.way !== null) this.#outbox.take(null);
   }
 
@@ -357,7 +349,7 @@ export class Session {
         this.#events.push({ type: 'dead', n: attachment.n });
       }
     }
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.streams) {
       if (missingUntil(stream) <= now) this.#lose(stream, 'lost', 'the gateway does not know it');
     }
   }
@@ -405,7 +397,7 @@ export class Session {
     for (const attachment of this.#attachments.values()) {
       if (!attachment.dead) at = Math.min(at, this.#deadAt(attachment));
     }
-    for (const stream of this.#streams.values()) at = Math.min(at, missingUntil(stream));
+    for (const stream of this.streams) at = Math.min(at, missingUntil(stream));
     return Math.min(at, this.#outbox.nextTimeout());
   }
 
@@ -535,8 +527,8 @@ export class Session {
       }
       this.sid = frame.sid;
       this.token = frame.token.slice();
-      this.#initial = frame.initial;
-      for (const stream of this.#streams.values()) stream.send.grant(frame.initial);
+      this.initial = frame.initial;
+      for (const stream of this.streams) stream.send.grant(frame.initial);
       // The others asked for sessions of their own. Nobody confirms those, so the gateway forgets them.
       for (const other of this.#attachments.values()) if (other !== attachment) this.#attachments.delete(other.n);
       this.#outbox.newest = attachment;
@@ -574,7 +566,7 @@ export class Session {
         this.reset(stream, error.code, error.message);
       }
     }
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.streams) {
       if (stream.opened && !listed.has(stream.id)) stream.missingSince ??= now;
       else if (!stream.opened && socket) stream.openSent = stream.id < attachment.opensBelow;
     }

@@ -16,12 +16,12 @@ import { Stream } from './stream.js';
  */
 
 /**
- * @param {SessionState} state
+ * @param {SessionState} session
  * @param {(stream: Stream) => unknown} [about] what else is to be known of a stream, as JSON takes it
  */
-export function pack({ token, streams, ...rest }, about = () => null) {
+export function pack({ sid, token, resumeMs, silenceMs, window, capacity, initial, n, nextStream, streams }, about = () => null) {
   return {
-    ...rest, token: toBase64(token),
+    sid, token: toBase64(token), resumeMs, silenceMs, window, capacity, initial, n, nextStream,
     streams: streams.map((stream) => {
       const { id, target, reached, send, receive } = stream;
       return {

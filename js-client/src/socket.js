@@ -32,12 +32,14 @@
 import { PerigeeError, errorCode } from './errors.js';
 import { MAX_TARGET_BYTES, utf8 } from './frame.js';
 import { Gateway, openStream } from './gateway.js';
-import { Stream } from './stream.js';
+import { Session } from './session.js';
 import { Timers } from './timers.js';
 
 const OPTIONS = ['gateway', 'signal', 'encoding', 'label'];
-/** What a socket that never had a stream can look at. */
-const NOTHING = new Stream(0, '', 0, 0);
+/** What a socket has that never had a stream: one of a session that is over. */
+const nowhere = new Session({ windowBytes: 0, sendBytes: 0 });
+nowhere.over('aborted', '');
+const NOTHING = { link: { session: nowhere, kick: () => {} }, stream: nowhere.open('') };
 /** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
 const shared = new Map();
 
@@ -48,10 +50,10 @@ const shared = new Map();
 
 /**
  * Makes a socket of a stream that is there already; for reload.js, not for applications.
- * @type {(gateway: Gateway, link: import('./link.js').Link, stream: Stream, about: About) => Socket<Uint8Array | string>}
+ * @type {(gateway: Gateway, link: import('./link.js').Link, stream: import('./stream.js').Stream, about: About) => Socket<Uint8Array | string>}
  */
 export let adopt;
-/** @type {{ link: import('./link.js').Link, stream: Stream } | null} the stream of the socket that is being made */
+/** @type {{ link: import('./link.js').Link, stream: import('./stream.js').Stream } | null} the stream of the socket that is being made */
 let adopted = null;
 
 /** @template {Uint8Array | string} Chunk what `readable` yields */
@@ -83,8 +85,8 @@ class Socket {
 
   #opened = /** @type {Deferred<Opened<Chunk>>} */ (new Deferred());
   #closed = /** @type {Deferred<void>} */ (new Deferred());
-  /** @type {ReturnType<typeof openStream> | null} null when there never was a connection */
-  #channel = null;
+  /** @type {typeof NOTHING} */
+  #channel = NOTHING;
   /** @type {ReadableStreamDefaultController<Chunk> | null} null once it ended */
   #reader = null;
   /** @type {WritableStreamDefaultController | null} null once it ended */
@@ -134,7 +136,8 @@ class Socket {
       channel.stream.about = () => ({ label, encoding, tail: this.#tail, closing: this.#closing });
     } catch (error) {
       if (!(error instanceof PerigeeError)) throw error;
-      this.#fail(error);
+      this.#failure = error;
+      this.#refresh();
       return;
     }
     if (signal) {
@@ -149,7 +152,7 @@ class Socket {
    * received were read.
    */
   get stats() {
-    const { send, receive } = this.#channel?.stream ?? NOTHING;
+    const { send, receive } = this.#channel.stream;
     return {
       written: send.written, sent: Math.min(send.sent, send.written), acked: send.acked,
       received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered,
@@ -161,10 +164,10 @@ class Socket {
    * @returns {Promise<void>} `closed`
    */
   close() {
-    const channel = this.#channel;
-    if (this.#closing || channel === null || channel.stream.over) return this.closed;
+    const { stream } = this.#channel;
+    if (this.#closing || stream.over) return this.closed;
     this.#closing = true;
-    if (!channel.stream.opened && channel.stream.send.written === 0 && this.#queued === 0) this.#reset('aborted');
+    if (!stream.opened && stream.send.written === 0 && this.#queued === 0) this.#reset('aborted');
     // Only its owner may close a locked stream, but the connection can end under it.
     else if (this.writable.locked) this.#finishWhenWritten();
     // It may be closed already, by its owner or with an error that `closed` tells.
@@ -189,10 +192,7 @@ class Socket {
       cancel: () => {
         this.#cancelled = true;
         this.#reader = null;
-        const channel = this.#channel;
-        if (channel === null) return;
-        channel.link.session.discard(channel.stream, Timers.now());
-        channel.link.kick();
+        this.#tell((session, stream) => session.discard(stream, Timers.now()));
         this.#refresh();
       },
     }, { highWaterMark: 0 }));
@@ -215,11 +215,8 @@ class Socket {
       },
       close: async () => {
         this.#writer = null;
-        const channel = this.#channel;
-        if (channel === null) return;
-        const { link, stream } = channel;
-        link.session.finish(stream);
-        link.kick();
+        const { stream } = this.#channel;
+        this.#tell((session) => session.finish(stream));
         while (!stream.send.done && !stream.over) await this.#change.promise;
         if (!stream.send.done) throw this.#error();
       },
@@ -248,9 +245,7 @@ class Socket {
       this.#reset('aborted');
       throw error;
     }
-    const channel = this.#channel;
-    if (channel === null) throw new PerigeeError('aborted');
-    const { link, stream } = channel;
+    const { link, stream } = this.#channel;
     while (bytes.length > 0) {
       if (stream.over) throw this.#error();
       if (stream.send.finished) throw new PerigeeError('aborted', 'the socket is closed', stream.send.acked);
@@ -262,15 +257,12 @@ class Socket {
   }
 
   #finishWhenWritten() {
-    if (!this.#closing || this.#queued > 0 || this.#channel === null) return;
-    const { link, stream } = this.#channel;
-    link.session.finish(stream);
-    link.kick();
+    if (this.#closing && this.#queued === 0) this.#tell((session, stream) => session.finish(stream));
   }
 
   /** The stream was another socket's, of which this is known. @param {About} about */
   #goOn({ tail, closing }) {
-    const { send, receive } = this.#channel?.stream ?? NOTHING;
+    const { send, receive } = this.#channel.stream;
     // The characters it had are the other socket's; what is left in the decoder is ours.
     this.#decoder?.decode(Uint8Array.from(tail), { stream: true });
     this.#tail = tail;
@@ -284,9 +276,7 @@ class Socket {
 
   /** Something happened on the stream. */
   #refresh() {
-    const channel = this.#channel;
-    if (channel === null) return;
-    const { link, stream } = channel;
+    const { link, stream } = this.#channel;
     if (stream.opened) {
       this.#opened.resolve({
         readable: this.readable, writable: this.writable, ...addressOf(stream.reached || stream.target),
@@ -303,7 +293,7 @@ class Socket {
 
   /** Gives a waiting read what there is, and the end when there is no more. */
   #feed() {
-    if (this.#reader === null || this.#channel === null) return;
+    if (this.#reader === null) return;
     const { link, stream } = this.#channel;
     while (this.#wanted !== null) {
       const bytes = link.session.read(stream, Timers.now());
@@ -326,7 +316,7 @@ class Socket {
       link.session.passEnd(stream, Timers.now());
       link.kick();
     } else if (stream.over) {
-      if (this.#well(stream.over)) this.#reader.close();
+      if (this.#well()) this.#reader.close();
       else this.#reader.error(this.#error());
       this.#reader = null;
     } else {
@@ -338,37 +328,31 @@ class Socket {
 
   /** The stream is over. */
   #finish() {
-    const over = this.#channel?.stream.over;
-    if (!over) return;
+    const error = this.#error();
     this.#stopListening();
-    this.#opened.reject(this.#error());
-    if (this.#well(over)) this.#closed.resolve();
-    else this.#closed.reject(this.#error());
-    this.#writer?.error(this.#error());
-    this.#writer = null;
-  }
-
-  /** There never was a stream. @param {PerigeeError} error */
-  #fail(error) {
     this.#opened.reject(error);
-    this.#closed.reject(error);
-    this.#reader?.error(error);
+    if (this.#well()) this.#closed.resolve();
+    else this.#closed.reject(error);
     this.#writer?.error(error);
-    this.#reader = null;
     this.#writer = null;
   }
 
   /** @param {'aborted' | 'closed'} code */
   #reset(code) {
-    if (this.#channel === null) return;
+    this.#tell((session, stream) => session.reset(stream, code, ''));
+  }
+
+  /** @param {(session: Session, stream: import('./stream.js').Stream) => void} what */
+  #tell(what) {
     const { link, stream } = this.#channel;
-    link.session.reset(stream, code, '');
+    what(link.session, stream);
     link.kick();
   }
 
-  /** It ended as the application wanted. @param {NonNullable<import('./stream.js').Stream['over']>} over */
-  #well({ clean, code }) {
-    return clean || code === 'closed' || (this.#closing && code === 'aborted' && this.#channel?.stream.send.written === 0);
+  /** It ended as the application wanted. */
+  #well() {
+    const { over, send } = this.#channel.stream;
+    return over?.clean || over?.code === 'closed' || (this.#closing && over?.code === 'aborted' && send.written === 0);
   }
 
   /** @type {PerigeeError | null} */
@@ -376,9 +360,9 @@ class Socket {
 
   /** What the application is told, the same at every place. */
   #error() {
-    const over = this.#channel?.stream.over;
+    const { over } = this.#channel.stream;
     if (!over) return new PerigeeError('aborted');
-    this.#failure ??= this.#well(over)
+    this.#failure ??= this.#well()
       ? new PerigeeError('aborted', 'the socket is closed', over.acked)
       : new PerigeeError(errorCode(over.code), over.text, over.acked);
     return this.#failure;

@@ -188,7 +188,7 @@ export class SendLog {
 
   /** @param {number} ack everything below was delivered */
   ack(ack) {
-    if (ack > this.sent) throw new StreamError('protocol', 'bytes that were not sent');
+    this.#check(ack);
     if (ack <= this.base) return;
     const bytes = Math.min(ack, this.written) - this.base;
     this.#held.drop(Math.max(0, bytes));

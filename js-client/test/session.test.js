@@ -106,7 +106,7 @@ function live(seed, { evil, kinds, reloads = false }) {
   const reload = () => {
     if (world.now > 25_000) return;
     if (random.chance(0.7) && world.reload()) {
-      const { streams: there } = world.session.state;
+      const { streams: there } = world.session;
       for (const app of streams) app.stream = there.find(({ id }) => id === app.stream.id) ?? app.stream;
     }
     world.after(random.int(20, 3000), reload);

@@ -158,7 +158,7 @@ export class World {
     if (!this.session.confirmed) return false;
     this.log.reloads += 1;
     this.log.resent += this.session.stats.resent;
-    const text = JSON.stringify(pack(this.session.state));
+    const text = JSON.stringify(pack(this.session));
     for (const transport of this.transports) if (transport.alive) this.#end(transport);
     this.session = new Session(this.options, unpack(JSON.parse(text)));
     this.#post = false;
