@@ -341,7 +341,7 @@ export class Link {
     if (last !== null) {
       const { current } = this.#attempts;
       // A browser lets go of what a page that is going has on a stream of WebTransport, but not of a POST.
-      if (current?.kind === 'websocket' && !current.ended) current.transport.send(last);
+      if (current && ['websocket', 'port'].includes(current.kind) && !current.ended) current.transport.send(last);
       else this.#uplink.sendLast(last);
     }
     this.leave();

@@ -48,7 +48,7 @@ export function watchPage({ input, config, session, attempts, uplink }, health, 
     if (current === null) return;
     const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
     // As with the last words of a session.
-    if (current.kind === 'websocket') current.transport.send(bytes);
+    if (['websocket', 'port'].includes(current.kind)) current.transport.send(bytes);
     else uplink.sendLast(bytes);
     attempts.cut('hidden');
   });
