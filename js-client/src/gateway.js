@@ -56,8 +56,6 @@ export class Gateway {
   #past = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0, attaches: 0, resumes: 0 };
   /** @type {Promise<{ claim: () => AnySocket[] } | null>} the sockets of the page before this one */
   #restored = Promise.resolve(null);
-  /** @type {import('./relay.js').News | null} the last from the worker that has our session */
-  #news = null;
 
   /**
    * @param {string | URL} [url] base URL of the gateway; by default the origin this module was loaded from
@@ -66,12 +64,7 @@ export class Gateway {
   constructor(url, options = {}) {
     this.#config = configure(url, options);
     const { shared } = this.#config;
-    if (shared) {
-      shared.told = (news) => {
-        this.#news = news;
-        this.#tell(news.name, news.event);
-      };
-    }
+    if (shared) shared.told = ({ name, event }) => this.#tell(name, event);
     if (!options.surviveReload) return;
     this.#restored = import('./reload.js').then(({ restore }) => restore(this, this.#links, (state, goneMs) => {
       const link = this.#makeLink(state, goneMs);
@@ -92,14 +85,14 @@ export class Gateway {
   /** The transport in use, or null. @returns {Kind | null} */
   get transport() {
     const transport = this.#link?.transport ?? null;
-    return transport === 'port' ? this.#news?.transport ?? null : transport;
+    return transport === 'port' ? this.#config.shared?.news?.transport ?? null : transport;
   }
 
   /** @returns {GatewayStats} */
   get stats() {
     const sum = { ...this.#past };
     for (const link of this.#links) addTo(sum, link);
-    return { ...sum, ...this.#news?.stats };
+    return { ...sum, ...this.#config.shared?.news?.stats };
   }
 
   /**

@@ -41,10 +41,11 @@
  * @property {Timing} timing
  *
  * @typedef {object} Shared the session that all tabs have in common
- * @property {string | URL | null} script of the worker that has it, null for ours
- * @property {string} name of that worker, which is all that it is told
+ * @property {true | string | URL} script of the worker that has it, true for ours
+ * @property {GatewayOptions} options what the worker's Gateway is to be like
+ * @property {import('./relay.js').News | null} news the last from the worker
  * @property {(request: import('./relay.js').Request) => void} say asks something of it
- * @property {(news: import('./relay.js').News) => void} told is called with what happens to it
+ * @property {(news: import('./relay.js').News) => void} told is called with them
  */
 
 import { KINDS } from './ladder.js';
@@ -93,7 +94,7 @@ export function configure(url, options) {
   if (transports.length === 0) throw new TypeError('there is no transport here');
 
   const base = baseUrl(url);
-  const shared = shareWith(base, options, { ...timing, transport, transports });
+  const shared = shareWith(options, { ...timing, transport, transports });
   return {
     url: base,
     // A tab that shares leaves the choice to the worker; the others are for where there is no worker.
@@ -110,17 +111,15 @@ export function configure(url, options) {
 }
 
 /**
- * @param {string} url
  * @param {GatewayOptions} options
- * @param {GatewayOptions} rest what the worker's Gateway is to be like; tabs that want another one have another worker
+ * @param {GatewayOptions} rest
  * @returns {Shared | null}
  */
-function shareWith(url, { shared, surviveReload }, rest) {
+function shareWith({ shared, surviveReload }, rest) {
   if (!shared || !globalThis.SharedWorker) return null;
   if (surviveReload) throw new TypeError('shared and surviveReload exclude each other');
-  const script = shared === true ? null : shared;
-  if (script === null && new URL(import.meta.url).origin !== location.origin) throw new TypeError('shared needs the URL of a script on this origin');
-  return { script, name: JSON.stringify([url, rest]), say: () => {}, told: () => {} };
+  if (shared === true && new URL(import.meta.url).origin !== location.origin) throw new TypeError('shared needs the URL of a script on this origin');
+  return { script: shared, options: rest, news: null, say: () => {}, told: () => {} };
 }
 
 /** @param {unknown} kind @returns {asserts kind is Kind} */

@@ -20,20 +20,22 @@ const LEAST_DATA_BYTES = 512;
 /** No RESET or ACK is longer. */
 const FAREWELL_BYTES = 106;
 const MAX_FAREWELLS = 1024;
+const SOCKET = { share: 1 / 4, delayMs: 100, endDelayMs: 100 };
+const REPLY = { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 };
 /**
  * When to ack (docs/protocol.md rule 4): a share of the window, or a delay. On the HTTP transports an ack costs a POST;
  * with polls it rides on the next poll, which comes soon after bytes did, except the ack of an end, which frees the stream.
  * @type {Readonly<Record<Kind, { share: number, delayMs: number, endDelayMs: number }>>}
  */
 const ACKS = {
-  websocket: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
-  webtransport: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
-  port: { share: 1 / 4, delayMs: 100, endDelayMs: 100 },
-  stream: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
-  sse: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
+  websocket: SOCKET,
+  webtransport: SOCKET,
+  port: SOCKET,
+  stream: REPLY,
+  sse: REPLY,
   poll: { share: 1 / 2, delayMs: Infinity, endDelayMs: 1000 },
-  htmlfile: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
-  jsonp: { share: 1 / 2, delayMs: 1000, endDelayMs: 1000 },
+  htmlfile: REPLY,
+  jsonp: REPLY,
 };
 
 export class Outbox {
@@ -43,10 +45,8 @@ export class Outbox {
   helloed = 0;
   /** How often an ACK sent a log back. */
   rewinds = 0;
-  /** @type {number | null} a PING to answer */
-  pong = null;
-  /** @type {number | null} a PING to send */
-  ping = null;
+  /** @type {Map<'PING' | 'PONG', number>} signs of life to give or to ask for */
+  signs = new Map();
   /** The gateway has yet to learn that its first WELCOME came; any frame says so, a PING if there is nothing else. */
   confirming = false;
   /** Changes whenever frames go up another way. */
@@ -88,8 +88,7 @@ export class Outbox {
   take(way) {
     this.#way = way;
     this.epoch += 1;
-    this.pong = null;
-    this.ping = null;
+    this.signs.clear();
     this.#startOver();
   }
 
@@ -152,10 +151,8 @@ export class Outbox {
     if (way === null || this.busy || !this.#hasDue(now)) return null;
     const writer = new Writer(maxBytes);
     this.#putFarewells(writer, way.kind === 'post');
-    if (this.pong !== null) writer.put({ type: 'PONG', t: this.pong });
-    if (this.ping !== null) writer.put({ type: 'PING', t: this.ping });
-    this.pong = null;
-    this.ping = null;
+    for (const [type, t] of this.signs) writer.put({ type, t });
+    this.signs.clear();
     /** @type {Set<number>} */
     const opening = new Set();
     for (const stream of this.#streams.values()) {
@@ -232,7 +229,7 @@ export class Outbox {
 
   /** @param {number} now */
   #hasDue(now) {
-    if (this.confirming || this.#farewells.length > 0 || this.pong !== null || this.ping !== null) return true;
+    if (this.confirming || this.#farewells.length > 0 || this.signs.size > 0) return true;
     for (const stream of this.#streams.values()) {
       if (this.#openDue(stream) || this.#dataDue(stream) || this.#ackAt(stream) <= now) return true;
     }

@@ -356,7 +356,7 @@ export class Session {
 
   /** Asks the other side for a sign of life. @param {number} t */
   probe(t) {
-    this.#outbox.ping = t;
+    this.#outbox.signs.set('PING', t);
   }
 
   // --- output ---
@@ -415,7 +415,7 @@ export class Session {
       case 'PONG':
         return;
       case 'PING':
-        this.#outbox.pong = frame.t;
+        this.#outbox.signs.set('PONG', frame.t);
         return;
       case 'WELCOME':
         if (attachment === null) this.end('protocol', 'WELCOME in a wrong place');

@@ -39,7 +39,7 @@ const OPTIONS = ['gateway', 'signal', 'encoding', 'label'];
 /** What a socket has that never had a stream: one of a session that is over. */
 const nowhere = new Session({ windowBytes: 0, sendBytes: 0 });
 nowhere.over('aborted', '');
-const NOTHING = { link: { session: nowhere, kick: () => {} }, stream: nowhere.open('') };
+const NOTHING = { link: { session: nowhere, kick: () => {}, listen: () => {} }, stream: nowhere.open('') };
 /** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
 const shared = new Map();
 
@@ -50,28 +50,19 @@ const shared = new Map();
 
 /**
  * Makes a socket of a stream that is there already; for reload.js, not for applications.
- * @type {(gateway: Gateway, link: import('./link.js').Link, stream: import('./stream.js').Stream, about: About) => Socket<Uint8Array | string>}
+ * @param {Gateway} gateway
+ * @param {import('./link.js').Link} link
+ * @param {import('./stream.js').Stream} stream
+ * @param {About} about
+ * @returns {Socket<Uint8Array | string>}
  */
-export let adopt;
-/** @type {{ link: import('./link.js').Link, stream: import('./stream.js').Stream } | null} the stream of the socket that is being made */
-let adopted = null;
+export function adopt(gateway, link, stream, about) {
+  const { label, encoding } = about;
+  return new Socket(stream.target, { gateway, label, encoding }, undefined, { channel: { link, stream }, about });
+}
 
 /** @template {Uint8Array | string} Chunk what `readable` yields */
 class Socket {
-  static {
-    adopt = (gateway, link, stream, about) => {
-      const { label, encoding } = about;
-      adopted = { link, stream };
-      try {
-        const socket = new Socket(stream.target, { gateway, label, encoding });
-        socket.#goOn(about);
-        return socket;
-      } finally {
-        adopted = null;
-      }
-    };
-  }
-
   /** What the page calls it. */
   label;
   /** @type {ReadableStream<Chunk>} */
@@ -85,7 +76,7 @@ class Socket {
 
   #opened = /** @type {Deferred<Opened<Chunk>>} */ (new Deferred());
   #closed = /** @type {Deferred<void>} */ (new Deferred());
-  /** @type {typeof NOTHING} */
+  /** @type {Pick<ReturnType<typeof openStream>, 'stream'> & { link: Pick<import('./link.js').Link, 'session' | 'kick' | 'listen'> }} */
   #channel = NOTHING;
   /** @type {ReadableStreamDefaultController<Chunk> | null} null once it ended */
   #reader = null;
@@ -110,8 +101,9 @@ class Socket {
    * @param {string} host a host, or a backend of the gateway by its name
    * @param {number | SocketOptions} [portOrOptions]
    * @param {SocketOptions} [lastOptions]
+   * @param {{ channel: ReturnType<typeof openStream>, about: About }} [before] another socket's, to go on with
    */
-  constructor(host, portOrOptions, lastOptions) {
+  constructor(host, portOrOptions, lastOptions, before) {
     const port = typeof portOrOptions === 'number' ? portOrOptions : undefined;
     const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
     for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
@@ -130,10 +122,10 @@ class Socket {
     try {
       if (signal?.aborted) throw new PerigeeError('aborted');
       const refresh = () => this.#refresh();
-      adopted?.link.listen(adopted.stream, refresh);
-      const channel = adopted ?? openStream(gateway, target, refresh);
-      this.#channel = channel;
-      channel.stream.about = () => ({ label, encoding, tail: this.#tail, closing: this.#closing });
+      this.#channel = before?.channel ?? openStream(gateway, target, refresh);
+      const { link, stream } = this.#channel;
+      link.listen(stream, refresh);
+      stream.about = () => ({ label, encoding, tail: this.#tail, closing: this.#closing });
     } catch (error) {
       if (!(error instanceof PerigeeError)) throw error;
       this.#failure = error;
@@ -145,6 +137,7 @@ class Socket {
       signal.addEventListener('abort', abort);
       this.#stopListening = () => signal.removeEventListener('abort', abort);
     }
+    if (before) this.#goOn(before.about);
   }
 
   /**

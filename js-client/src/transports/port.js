@@ -3,7 +3,7 @@
 import { endOf } from './http.js';
 
 /** @type {import('./transport.js').Open} */
-export function openPort({ shared }, sid, handlers) {
+export function openPort({ url, shared }, sid, handlers) {
   if (shared === null) throw new TypeError('nothing is shared');
   let over = false;
   /** @type {MessagePort | null} */
@@ -22,10 +22,11 @@ export function openPort({ shared }, sid, handlers) {
     handlers.end(end);
   };
   try {
-    const { script, name } = shared;
-    const options = /** @type {const} */ ({ type: 'module', name });
+    const { script } = shared;
+    // The name is all that the worker is told; tabs that want another Gateway have another worker.
+    const options = /** @type {const} */ ({ type: 'module', name: JSON.stringify([url, shared.options]) });
     // Written like this bundlers find the script.
-    const worker = script === null ? new SharedWorker(new URL('../shared-worker.js', import.meta.url), options) : new SharedWorker(script, options);
+    const worker = script === true ? new SharedWorker(new URL('../shared-worker.js', import.meta.url), options) : new SharedWorker(script, options);
     worker.onerror = () => end({ code: null, text: 'the worker does not start', absent: true });
     port = worker.port;
     port.onmessage = ({ data }) => {
@@ -33,7 +34,7 @@ export function openPort({ shared }, sid, handlers) {
       const { frames, news, ended } = data;
       if (over) return;
       if (frames) handlers.frames(frames);
-      if (news) shared.told(news);
+      if (news) shared.told(shared.news = news);
       if (ended) end({ code: ended, text: 'the worker does not know this tab' });
     };
     const there = port;
