@@ -66,7 +66,7 @@ transports: need-test ## run every transport through every fault and a transfer 
 	$(CARGO) run --locked -p perigee-integration-tests --example overhead
 
 soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
-	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --nocapture
+	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --ignored --nocapture
 
 fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
