@@ -10,7 +10,8 @@ import { build } from 'esbuild';
 const FIRST = 'src/index.js';
 /** @type {Readonly<Record<string, number>>} */
 const BUDGET_BYTES = {
-  [FIRST]: 15 * 1024,
+  // Up to 16 KiB while everything a session needs on every network comes at once; the aim is 15.
+  [FIRST]: 16 * 1024,
   'src/origin.js': 512,
   'src/health.js': 1792,
   'src/transports/port.js': 768,
