@@ -11,6 +11,7 @@ use perigee_integration_tests::{
     http::{Http, Version},
     pattern::{Pattern, Verifier},
     process::Process,
+    raw::{Raw, upgrade},
     wait::soon,
 };
 use perigee_session::{Code, Frame, Hello};
@@ -187,4 +188,32 @@ async fn a_draining_gateway_takes_no_one_new() {
     gateway.signal("TERM");
     let status = gateway.exited().await;
     assert_eq!(status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_gateway_does_not_wait_for_who_has_said_nothing() {
+    let mut gateway = Process::start(
+        &Configuration::new()
+            .backend("echo", "127.0.0.1:9")
+            // One after the other is accepted, so the first are when the last is answered.
+            .top("workers = 1")
+            .timeout("first_byte = \"5min\"")
+            .timeout("hello = \"1min\""),
+    )
+    .await;
+    let mut silent = Raw::connect(gateway.address).await;
+    let mut without_hello = Raw::connect(gateway.address).await;
+    without_hello
+        .write(upgrade("/perigee/v1/new/ws", "perigee.v1"))
+        .await;
+    let reply = without_hello.read_until(b"\r\n\r\n").await;
+    assert!(reply.starts_with(b"HTTP/1.1 101 "), "{reply:?}");
+    gateway.signal("TERM");
+    assert_eq!(silent.until_closed().await, b"");
+    // A close frame with the code of protocol section 10 for a gateway that goes.
+    let close = without_hello.read_until(b"going_away").await;
+    let code = Code::GoingAway.close_code().to_be_bytes();
+    assert_eq!((close[0], &close[2..4]), (0x88, &code[..]));
+    drop(without_hello);
+    assert!(gateway.exited().await.success());
 }
