@@ -40,7 +40,7 @@ check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direc
 	RUSTDOCFLAGS="$(DENY_WARNINGS) $(HELP_TEXTS)" $(CARGO) doc --workspace --no-deps --locked --quiet
 	npm run --silent --prefix js-client check
 
-unit: need-test $(JS_MODULES) ## the cores, the gateway and the client, each by itself
+unit: need-test $(JS_MODULES) ## the cores, the gateway and the client, each by itself, and all of them with hostile input
 	$(CARGO) test --workspace --lib --bins --locked
 	$(CARGO) test --workspace --doc --locked --quiet
 	npm test --silent --prefix js-client
@@ -68,7 +68,7 @@ transports: need-test ## run every transport through every fault and a transfer 
 soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
 	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --ignored --nocapture
 
-fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target
+fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target; FUZZ_TARGETS="http config" for some
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 deny: ## advisories, licences, bans and sources with cargo-deny
@@ -79,7 +79,7 @@ need-test: ; @scripts/need test
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean
-	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts crates/session/fuzz/target crates/gateway/fuzz/target
+	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error

@@ -8,6 +8,8 @@ mod backend;
 pub mod config;
 pub mod demo;
 mod dialect;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod listener;
@@ -21,12 +23,6 @@ mod shared;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
-#[doc(hidden)]
-pub mod fuzzing {
-    //! Parsers of what strangers send, for fuzz targets.
-
-    pub use crate::listener::proxy_header;
-}
 mod transport;
 mod websocket;
 

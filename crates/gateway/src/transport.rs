@@ -6,7 +6,7 @@
 //! `form` are for pages that cannot send frames with the request that is to bring some.
 
 pub(crate) mod attach;
-mod form;
+pub(crate) mod form;
 pub(crate) mod htmlfile;
 pub(crate) mod jsonp;
 pub(crate) mod poll;

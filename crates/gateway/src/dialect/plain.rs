@@ -89,7 +89,7 @@ pub(crate) async fn handle(
 }
 
 /// None, or `binary`: what websockify and noVNC speak today.
-fn subprotocol(offered: &[&str]) -> Result<Option<&'static str>, NotWebSocket> {
+pub(crate) fn subprotocol(offered: &[&str]) -> Result<Option<&'static str>, NotWebSocket> {
     if offered.is_empty() {
         Ok(None)
     } else if offered.contains(&"binary") {

@@ -34,24 +34,7 @@ pub(crate) fn find(
     asker: &Asker,
     mut message: Bytes,
 ) -> Result<Attach, Refusal> {
-    let mut rest = &message[..];
-    let hello = match Frame::decode(&mut rest) {
-        Ok(Some(Frame::Hello(hello))) => hello,
-        Ok(_) => {
-            return Err(Refusal::new(
-                Code::Protocol,
-                "the first frame must be HELLO",
-            ));
-        }
-        Err(error) => {
-            return Err(Refusal::new(
-                error.code(),
-                "the first frame must be HELLO of version 1",
-            ));
-        }
-    };
-    let used = message.len() - rest.len();
-    message.advance(used);
+    let hello = take_hello(&mut message)?;
     let commands = if sid == NEW && hello.token == [0; TOKEN_LEN] {
         shared.create_session(asker)?
     } else {
@@ -65,6 +48,25 @@ pub(crate) fn find(
         hello,
         frames: message,
     })
+}
+
+/// Takes HELLO off the front of `message`.
+pub(crate) fn take_hello(message: &mut Bytes) -> Result<Hello, Refusal> {
+    let mut rest = &message[..];
+    match Frame::decode(&mut rest) {
+        Ok(Some(Frame::Hello(hello))) => {
+            message.advance(message.len() - rest.len());
+            Ok(hello)
+        }
+        Ok(_) => Err(Refusal::new(
+            Code::Protocol,
+            "the first frame must be HELLO",
+        )),
+        Err(error) => Err(Refusal::new(
+            error.code(),
+            "the first frame must be HELLO of version 1",
+        )),
+    }
 }
 
 impl Attach {

@@ -28,16 +28,17 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 /// A body in base64, a token, and the names of both.
 const MAX_FORM_BYTES: usize = MAX_BODY_BYTES.div_ceil(3) * 4 + 128;
 const NONCE_BYTES: usize = 16;
+const WRONG: Refusal = Refusal::new(Code::Protocol, "the form is not what is due here");
 
 /// What a form brought.
-pub(super) struct Form {
+pub(crate) struct Form {
     /// Zeros where there is none, which is nobody's.
-    pub(super) token: [u8; TOKEN_LEN],
-    pub(super) frames: Bytes,
+    pub(crate) token: [u8; TOKEN_LEN],
+    pub(crate) frames: Bytes,
 }
 
 /// Whether a request comes from a form.
-pub(super) fn is_form(headers: &HeaderMap) -> bool {
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -45,34 +46,38 @@ pub(super) fn is_form(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(CONTENT_TYPE))
 }
 
-/// Reads the fields `frames` and `token`, both base64url, so that a browser has nothing to escape.
+/// Reads a form.
 pub(super) async fn read(shared: &Shared, request: Request) -> Result<Form, Refusal> {
-    let wrong = Refusal::new(Code::Protocol, "the form is not what is due here");
     if !is_form(request.headers()) {
-        return Err(wrong);
+        return Err(WRONG);
     }
     let body = read_body_within(shared, request, MAX_FORM_BYTES).await?;
+    fields(&body)
+}
+
+/// Reads the fields `frames` and `token`, both base64url, so that a browser has nothing to escape.
+pub(crate) fn fields(body: &[u8]) -> Result<Form, Refusal> {
     let (mut token, mut frames) = (None, None);
     for field in body.split(|byte| *byte == b'&') {
         let (name, value) = match field.iter().position(|byte| *byte == b'=') {
             Some(at) => (&field[..at], &field[at + 1..]),
-            None => return Err(wrong),
+            None => return Err(WRONG),
         };
-        let value = URL_SAFE_NO_PAD.decode(value).map_err(|_| wrong)?;
+        let value = URL_SAFE_NO_PAD.decode(value).map_err(|_| WRONG)?;
         let repeated = match name {
             b"frames" => frames.replace(value).is_some(),
             b"token" => token
-                .replace(value.try_into().map_err(|_| wrong)?)
+                .replace(value.try_into().map_err(|_| WRONG)?)
                 .is_some(),
             _ => true,
         };
         if repeated {
-            return Err(wrong);
+            return Err(WRONG);
         }
     }
     let frames = frames
         .filter(|frames| frames.len() <= MAX_BODY_BYTES)
-        .ok_or(wrong)?;
+        .ok_or(WRONG)?;
     Ok(Form {
         token: token.unwrap_or_default(),
         frames: frames.into(),
@@ -133,6 +138,6 @@ impl Nonce {
 }
 
 /// An origin as a string in a script. Its grammar has no quotes and no `<`.
-pub(super) fn quoted(origin: &str) -> String {
+pub(crate) fn quoted(origin: &str) -> String {
     format!("\"{origin}\"")
 }

@@ -25,7 +25,7 @@ use crate::{
     shared::Shared,
 };
 
-/// The function that the script calls is this and the digits that were asked for.
+/// What the names of such functions begin with; the digits that were asked for follow.
 const FUNCTION: &str = "perigee";
 const MAX_DIGITS: usize = 9;
 
@@ -46,10 +46,7 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Result<Response, Refusal> {
     let [ticket, index, at] = ticket::query(request.uri().query(), ["ticket", "i", "at"])?;
-    let index = index
-        .filter(|index| (1..=MAX_DIGITS).contains(&index.len()))
-        .filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or(Refusal::new(Code::Protocol, "i is 1 to 9 digits"))?;
+    let function = function(index)?;
     let ticket = ticket.unwrap_or_default();
     let shown = ticket::show(&shared, &sid, request.headers(), ticket, Kind::Jsonp)?;
     let position = ticket::position(at)?;
@@ -63,7 +60,7 @@ pub(crate) async fn handle(
         .map_err(ticket::refusal)?;
     // The session answers within the hold, or is over.
     let arguments = arguments.await.map_err(|_| ticket::refusal(Code::Lost))?;
-    let mut script = format!("/**/{FUNCTION}{index}(").into_bytes();
+    let mut script = format!("/**/{function}(").into_bytes();
     script.extend(arguments);
     script.extend(b");");
     let headers = [
@@ -73,6 +70,15 @@ pub(crate) async fn handle(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
     ];
     Ok((headers, script).into_response())
+}
+
+/// The function that the script calls.
+pub(crate) fn function(index: Option<&str>) -> Result<String, Refusal> {
+    index
+        .filter(|index| (1..=MAX_DIGITS).contains(&index.len()))
+        .filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|index| format!("{FUNCTION}{index}"))
+        .ok_or(Refusal::new(Code::Protocol, "i is 1 to 9 digits"))
 }
 
 /// The reply that carries an attachment, for once.

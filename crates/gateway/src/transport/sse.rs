@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{Path, Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -54,15 +54,7 @@ pub(crate) async fn handle(
         ticket.unwrap_or_default(),
         Kind::Sse,
     )?;
-    let last_event = match request.headers().get("last-event-id") {
-        Some(value) => Some(
-            value
-                .to_str()
-                .map_err(|_| ticket::refusal(Code::Protocol))?,
-        ),
-        None => None,
-    };
-    let position = ticket::position(last_event)?;
+    let position = last_position(request.headers())?;
     let (reply, body) = stream::reply(retry(RETRY));
     match shown
         .carry_on(position, super::Downlink::Sse(Downlink { reply }))
@@ -73,6 +65,19 @@ pub(crate) async fn handle(
         Err(Code::Rotate) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(code) => Err(ticket::refusal(code)),
     }
+}
+
+/// The position that a browser repeats as the id of the last event it had.
+pub(crate) fn last_position(headers: &HeaderMap) -> Result<Option<Position>, Refusal> {
+    let last_event = match headers.get("last-event-id") {
+        Some(value) => Some(
+            value
+                .to_str()
+                .map_err(|_| ticket::refusal(Code::Protocol))?,
+        ),
+        None => None,
+    };
+    ticket::position(last_event)
 }
 
 /// The reply that carries an attachment.

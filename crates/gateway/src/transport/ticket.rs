@@ -39,7 +39,7 @@ use crate::{
 
 /// Tickets of one session that are remembered: the one in use and those that it replaced lately.
 const MAX_TICKETS: usize = 4;
-const TICKET_BYTES: usize = 16;
+pub(crate) const TICKET_BYTES: usize = 16;
 
 /// What reads with a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Kind {
 pub(crate) struct TicketHash([u8; 32]);
 
 impl TicketHash {
-    fn of(ticket: &[u8]) -> Self {
+    pub(crate) fn of(ticket: &[u8]) -> Self {
         Self(Sha256::digest(ticket).into())
     }
 }
@@ -231,7 +231,7 @@ pub(super) fn refusal(code: Code) -> Refusal {
 }
 
 /// A position as a client repeats it; none at all before it has any.
-pub(super) fn position(text: Option<&str>) -> Result<Option<Position>, Refusal> {
+pub(crate) fn position(text: Option<&str>) -> Result<Option<Position>, Refusal> {
     match text {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| refusal(Code::Protocol)),
@@ -240,7 +240,7 @@ pub(super) fn position(text: Option<&str>) -> Result<Option<Position>, Refusal> 
 
 /// The values of `keys` in a query, in their order. Nothing is decoded: what is due there needs no
 /// escapes, and what needs them is not due there.
-pub(super) fn query<'a, const N: usize>(
+pub(crate) fn query<'a, const N: usize>(
     query: Option<&'a str>,
     keys: [&str; N],
 ) -> Result<[Option<&'a str>; N], Refusal> {

@@ -66,7 +66,7 @@ fn lost() -> Refusal {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<[u8; TOKEN_LEN]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<[u8; TOKEN_LEN]> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") {

@@ -38,11 +38,7 @@ pub(crate) async fn handle(
     asker: Asker,
     mut request: Request,
 ) -> Response {
-    let choose = |offered: &[&str]| match offered.contains(&SUBPROTOCOL) {
-        true => Ok(Some(SUBPROTOCOL)),
-        false => Err(NotWebSocket::Protocol),
-    };
-    match Handshake::read(&mut request, choose) {
+    match Handshake::read(&mut request, subprotocol) {
         Err(refusal) => refusal.into_response(),
         Ok(handshake) => {
             let (response, websocket) = handshake.accept();
@@ -53,6 +49,15 @@ pub(crate) async fn handle(
             });
             response
         }
+    }
+}
+
+/// Ours, which has to be offered.
+pub(crate) fn subprotocol(offered: &[&str]) -> Result<Option<&'static str>, NotWebSocket> {
+    if offered.contains(&SUBPROTOCOL) {
+        Ok(Some(SUBPROTOCOL))
+    } else {
+        Err(NotWebSocket::Protocol)
     }
 }
 

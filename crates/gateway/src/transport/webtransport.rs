@@ -16,11 +16,8 @@ use perigee_session::Code;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::time::timeout;
 
-pub(crate) use self::http3::Request;
-use self::{
-    frames::WholeFrames,
-    http3::{Error, Session},
-};
+use self::http3::{Error, Session};
+pub(crate) use self::{frames::WholeFrames, http3::Request};
 use super::{Gone, Input, attach};
 use crate::{http::Asker, listener::Accepted, shared::Shared};
 
@@ -51,7 +48,8 @@ pub(crate) async fn handle(shared: &Shared, request: Request, accepted: Accepted
     }
 }
 
-fn sid(path: &str) -> Option<&str> {
+/// The session that a path names.
+pub(crate) fn sid(path: &str) -> Option<&str> {
     let sid = path.strip_prefix("/perigee/v1/")?.strip_suffix("/wt")?;
     (!sid.is_empty() && !sid.contains('/')).then_some(sid)
 }

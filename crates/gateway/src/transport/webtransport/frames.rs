@@ -6,13 +6,13 @@ use perigee_session::HEADER_LEN;
 /// Keeps what came of a frame that is not whole yet: at most one frame, so less than 65 KiB beside
 /// what is being pushed.
 #[derive(Debug, Default)]
-pub(super) struct WholeFrames {
+pub(crate) struct WholeFrames {
     rest: BytesMut,
 }
 
 impl WholeFrames {
     /// Adds what came and takes all frames that are whole now, which may be none.
-    pub(super) fn push(&mut self, mut bytes: Bytes) -> Bytes {
+    pub(crate) fn push(&mut self, mut bytes: Bytes) -> Bytes {
         if self.rest.is_empty() {
             let frames = bytes.split_to(whole(&bytes));
             // A copy, so that a few bytes do not keep the packets alive that they came in.
