@@ -13,6 +13,8 @@ SIMULATION = -p perigee-integration-tests --features simulation --test simulatio
 DENY_WARNINGS = $(if $(CI),-D warnings)
 # The command line's help is made from doc comments, where <...> around a URL would be shown.
 HELP_TEXTS = -A rustdoc::bare_urls
+# Not the simulation, which is built with another network.
+REAL_SERVER_TESTS = $(patsubst integration-tests/tests/%.rs,--test %,$(wildcard integration-tests/tests/*.rs))
 JS_MODULES = js-client/node_modules/.package-lock.json
 BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
@@ -49,7 +51,7 @@ pages: need-test ## the demo's pages, without a browser
 	node --test integration-tests/pages/*.test.mjs
 
 e2e: need-test $(JS_MODULES) binary ## the gateway with real servers
-	$(CARGO) test --workspace --test '*' --locked
+	$(CARGO) test --workspace $(REAL_SERVER_TESTS) --locked
 
 browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with real browsers, and the README as it is written
 	npm test --silent --prefix integration-tests/browser
