@@ -104,7 +104,8 @@ describeInBrowsers('proxies that are not kind', (name) => {
       return { transports, heard: heard.slice(banner) };
     }, proxy.url, BANNER_BYTES);
     assert.equal(heard, 'said');
-    assert.deepEqual(transports, ['stream', 'poll']);
+    // What is asked meanwhile may fill the buffer and push the rest out; then there is no need to step down.
+    assert.ok(['stream', 'stream,poll'].includes(transports.join()), `by ${transports}`);
   });
 
   test('what is idle is cut after 5 seconds, again and again, and sockets stay', async () => {
