@@ -14,21 +14,31 @@
 //! - Decoding what `encode` returned gives the same message.
 //! - Text is bytes: IRC has no charset, so nothing here requires, checks or changes UTF-8.
 
+mod capabilities;
 mod casemapping;
+mod ctcp;
 mod decoder;
 mod encode;
 mod error;
+mod isupport;
 mod limits;
 mod message;
 mod name;
 pub mod numeric;
+mod sasl;
 mod tag;
+mod text;
 
+pub use capabilities::{Capabilities, CapabilityState};
 pub use casemapping::Casemapping;
+pub use ctcp::Ctcp;
 pub use decoder::Decoder;
 pub use encode::{encode, is_middle};
 pub use error::Error;
+pub use isupport::Isupport;
 pub use limits::Limits;
 pub use message::{Message, Source};
 pub use name::{is_channel_name, is_nickname};
+pub use sasl::{Mechanism, Sasl, SaslError, SaslStep};
 pub use tag::Tag;
+pub use text::TextEncoding;

@@ -139,6 +139,24 @@ numerics! {
     ERR_UMODEUNKNOWNFLAG = "501";
     /// The modes of others are not to be seen or changed.
     ERR_USERSDONTMATCH = "502";
+    /// Logged in to an account (IRCv3 `sasl-3.1`).
+    RPL_LOGGEDIN = "900";
+    /// Logged out of it.
+    RPL_LOGGEDOUT = "901";
+    /// The account is locked or held.
+    ERR_NICKLOCKED = "902";
+    /// SASL succeeded.
+    RPL_SASLSUCCESS = "903";
+    /// SASL failed: wrong account or password.
+    ERR_SASLFAIL = "904";
+    /// A line of `AUTHENTICATE` was too long.
+    ERR_SASLTOOLONG = "905";
+    /// SASL was given up by the client.
+    ERR_SASLABORTED = "906";
+    /// SASL was done already.
+    ERR_SASLALREADY = "907";
+    /// The mechanisms the server has.
+    RPL_SASLMECHS = "908";
 }
 
 #[cfg(test)]
