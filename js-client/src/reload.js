@@ -75,11 +75,8 @@ function keep(url, link) {
     return;
   }
   link.leave();
-  // What is written from now on is lost, so it is refused, and what is read now is read again.
-  for (const { send, receive } of streams) {
-    send.finish();
-    receive.discard();
-  }
+  // What is read now is read again; what is written is refused.
+  for (const { receive } of streams) receive.discard();
   holds.get(sid)?.();
 }
 

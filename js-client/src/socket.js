@@ -39,7 +39,7 @@ const OPTIONS = ['gateway', 'signal', 'encoding', 'label'];
 /** What a socket has that never had a stream: one of a session that is over. */
 const nowhere = new Session({ windowBytes: 0, sendBytes: 0 });
 nowhere.over('aborted', '');
-const NOTHING = { link: { session: nowhere, kick: () => {}, listen: () => {} }, stream: nowhere.open('') };
+const NOTHING = { link: { session: nowhere, state: 'closed', kick: () => {}, listen: () => {} }, stream: nowhere.open('') };
 /** @type {Map<string, Gateway>} made for sockets that named none, or a URL */
 const shared = new Map();
 
@@ -76,7 +76,7 @@ class Socket {
 
   #opened = /** @type {Deferred<Opened<Chunk>>} */ (new Deferred());
   #closed = /** @type {Deferred<void>} */ (new Deferred());
-  /** @type {Pick<ReturnType<typeof openStream>, 'stream'> & { link: Pick<import('./link.js').Link, 'session' | 'kick' | 'listen'> }} */
+  /** @type {Pick<ReturnType<typeof openStream>, 'stream'> & { link: Pick<import('./link.js').Link, 'session' | 'kick' | 'listen'> & { state: string } }} */
   #channel = NOTHING;
   /** @type {ReadableStreamDefaultController<Chunk> | null} null once it ended */
   #reader = null;
@@ -142,13 +142,13 @@ class Socket {
 
   /**
    * Bytes so far; `written` were taken from you, `acked` of those sent were delivered to the server, `delivered` of those
-   * received were read.
+   * received were read. `finished`: `writable` was closed, and all that was written before is in `written`.
    */
   get stats() {
     const { send, receive } = this.#channel.stream;
     return {
       written: send.written, sent: Math.min(send.sent, send.written), acked: send.acked,
-      received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered,
+      received: receive.rn - (receive.complete ? 1 : 0), delivered: receive.delivered, finished: send.finished,
     };
   }
 
@@ -241,7 +241,8 @@ class Socket {
     const { link, stream } = this.#channel;
     while (bytes.length > 0) {
       if (stream.over) throw this.#error();
-      if (stream.send.finished) throw new PerigeeError('aborted', 'the socket is closed', stream.send.acked);
+      // A page that is loaded again has put the session away as it was.
+      if (stream.send.finished || link.state === 'closed') throw new PerigeeError('aborted', 'the socket is closed', stream.send.acked);
       const taken = link.session.write(stream, bytes);
       if (taken > 0) link.kick();
       bytes = bytes.subarray(taken);

@@ -92,12 +92,14 @@ test('characters and ends survive', async (t) => {
   await happens('pagehide');
   // Too late: this page is gone, so neither is it sent nor does it look as if it was.
   await assert.rejects(cancelled.writable.getWriter().write('x'), failure('aborted'));
+  assert.deepEqual([finished.stats.finished, cancelled.stats.finished], [true, false]);
   const next = new Gateway(fake.url, FAST);
   t.after(() => next.close());
   const sockets = new Map((await within(next.restored(), 'restored')).map((socket) => [socket.label, socket]));
   assert.deepEqual([...sockets.keys()], ['half a character', 'ended', 'finished', 'cancelled', 'not open yet']);
   const [text, end, fin, quiet] = [...sockets.values()];
   assert.ok(text && end && fin && quiet);
+  assert.deepEqual([text, end, fin, quiet].map(({ stats }) => stats.finished), [false, false, true, false]);
   await text.writable.getWriter().write(Buffer.from('0€😀').subarray(6));
   assert.deepEqual(await within(text.readable.getReader().read(), 'the character'), { done: false, value: '😀' });
   assert.deepEqual(await within(end.readable.getReader().read(), 'the end'), { done: true, value: undefined });
@@ -109,6 +111,30 @@ test('characters and ends survive', async (t) => {
   await until(() => fake.role.over.get(4)?.code === 0, 'what was closed before is delivered and ended');
   assert.deepEqual(await within(quiet.readable.getReader().read(), 'cancelled'), { done: true, value: undefined });
   next.close();
+});
+
+test('what was closed before all of it was taken is the next page\'s to finish', async (t) => {
+  const { happens } = makePage(t);
+  const { gateway, fake } = await setup(t, { surviveReload: true, sendBytes: 10_000 });
+  await gateway.restored();
+  const socket = new TCPSocket('slow', { gateway });
+  await within(socket.opened, 'opened');
+  const before = socket.writable.getWriter();
+  before.write(pattern(2, 0, 15_000)).catch(() => {});
+  before.close().catch(() => {});
+  await until(() => socket.stats.written === 10_000, 'what there is room for is taken');
+  assert.equal(socket.stats.finished, false);
+  await happens('pagehide');
+  const next = new Gateway(fake.url, FAST);
+  t.after(() => next.close());
+  const [restored] = await within(next.restored(), 'restored');
+  assert.ok(restored);
+  assert.deepEqual([restored.stats.written, restored.stats.finished], [10_000, false]);
+  fake.flow();
+  const writer = restored.writable.getWriter();
+  await within(writer.write(pattern(2, 10_000, 15_000)), 'written');
+  await within(writer.close(), 'delivered');
+  assert.deepEqual([restored.stats.acked, restored.stats.finished], [15_000, true]);
 });
 
 test('a session that is lost meanwhile says so on each socket', async (t) => {

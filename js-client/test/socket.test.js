@@ -28,7 +28,7 @@ for (const transport of KINDS) {
     await within(writer.close(), 'the end is delivered');
     assert.equal((await within(collect(readable), 'the echo')).toString(), 'hello world!');
     await within(socket.closed, 'closed');
-    assert.deepEqual(socket.stats, { written: 12, sent: 12, acked: 12, received: 12, delivered: 12 });
+    assert.deepEqual(socket.stats, { written: 12, sent: 12, acked: 12, received: 12, delivered: 12, finished: true });
     assert.equal(gateway.transport, transport);
     assert.equal(gateway.state, 'attached');
   });
