@@ -10,7 +10,7 @@ use axum::Router;
 use perigee_session::{Mutant, Session};
 use tokio::task::JoinSet;
 
-pub use crate::net::simulated::TcpStream;
+pub use crate::net::simulated::{LastTask, TcpStream, kill};
 use crate::{
     Counts, Gateway,
     backend::TlsClients,

@@ -13,7 +13,7 @@ use std::{
 use perigee_gateway::{
     Counts,
     config::Config,
-    simulation::{self, Census, Simulated},
+    simulation::{self, Census, LastTask, Simulated},
 };
 use perigee_integration_tests::{gateway::Configuration, random::Random};
 use perigee_session::Mutant;
@@ -196,6 +196,7 @@ fn add_gateway(sim: &mut Sim<'_>, gateway: &Rc<Gateway>, ledger: &Ledger, backen
     sim.host("gateway", move || {
         let (gateway, ledger, config) = (Rc::clone(&gateway), ledger.clone(), config.clone());
         async move {
+            let _last = LastTask;
             loop {
                 *gateway.running.borrow_mut() =
                     Some(simulation::start(config.clone(), PORT).await?);
@@ -410,7 +411,7 @@ impl World {
             Event::KillGateway => {
                 // Dropped with the host's tasks, it would stop in order.
                 let running = self.gateway.running.take();
-                sim.crash(gateway);
+                simulation::kill(|| sim.crash(gateway));
                 drop(running);
             }
             Event::ReviveGateway => sim.bounce(gateway),

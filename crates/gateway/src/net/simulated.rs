@@ -2,6 +2,9 @@
 //!
 //! Where turmoil has less than a system has, what was asked of it is kept for the thread, because all
 //! hosts of a simulation share one.
+//!
+//! Invariant: what happens follows from the seed, also when a host is killed, whose tasks are dropped
+//! in an order that depends on how many tasks there were in the process before.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,6 +30,9 @@ thread_local! {
     static CHANCE: Cell<u64> = const { Cell::new(0) };
     static WRITTEN: RefCell<BTreeMap<(SocketAddr, SocketAddr), u64>> = const { RefCell::new(BTreeMap::new()) };
     static RESETS: RefCell<BTreeSet<(SocketAddr, SocketAddr)>> = const { RefCell::new(BTreeSet::new()) };
+    static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
+    /// The connections of the host that is being killed, by their numbers.
+    static KILLED: RefCell<Option<BTreeMap<u64, turmoil::TcpStream>>> = const { RefCell::new(None) };
 }
 
 /// Accepts connections.
@@ -36,9 +42,17 @@ pub(crate) struct TcpListener(turmoil::TcpListener);
 /// full.
 #[derive(Debug)]
 pub struct TcpStream {
-    stream: turmoil::TcpStream,
+    /// Always there until it is dropped.
+    stream: Option<turmoil::TcpStream>,
     fin_deadline: Option<Pin<Box<Sleep>>>,
+    /// Later connections of a simulation have higher ones.
+    number: u64,
 }
+
+/// Kept by the main task of a host, the last of its tasks that is dropped: with it end the connections
+/// of a host that [`kill`] kills.
+#[derive(Debug)]
+pub struct LastTask;
 
 impl TcpListener {
     /// Listens on the simulated host that calls this.
@@ -58,17 +72,60 @@ impl TcpListener {
 
 impl From<turmoil::TcpStream> for TcpStream {
     fn from(stream: turmoil::TcpStream) -> Self {
+        let number = CONNECTIONS.get();
+        CONNECTIONS.set(number + 1);
         Self {
-            stream,
+            stream: Some(stream),
             fin_deadline: None,
+            number,
         }
     }
 }
 
 impl TcpStream {
     pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.stream.set_nodelay(nodelay)
+        self.stream().set_nodelay(nodelay)
     }
+
+    fn stream(&self) -> &turmoil::TcpStream {
+        self.stream.as_ref().expect("it is not dropped")
+    }
+
+    fn pinned(&mut self) -> Pin<&mut turmoil::TcpStream> {
+        Pin::new(self.stream.as_mut().expect("it is not dropped"))
+    }
+
+    /// Our address and theirs.
+    fn pair(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.stream().local_addr()?, self.stream().peer_addr()?))
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        KILLED.with_borrow_mut(|killed| {
+            if let Some(killed) = killed
+                && let Some(stream) = self.stream.take()
+            {
+                killed.insert(self.number, stream);
+            }
+        });
+    }
+}
+
+impl Drop for LastTask {
+    fn drop(&mut self) {
+        for (_, stream) in KILLED.take().unwrap_or_default() {
+            drop(stream);
+        }
+    }
+}
+
+/// Kills a host whose main task holds a [`LastTask`]: `kill` drops its tasks.
+pub fn kill(kill: impl FnOnce()) {
+    KILLED.set(Some(BTreeMap::new()));
+    kill();
+    KILLED.set(None);
 }
 
 impl AsyncRead for TcpStream {
@@ -77,7 +134,7 @@ impl AsyncRead for TcpStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        self.pinned().poll_read(cx, buffer)
     }
 }
 
@@ -87,18 +144,18 @@ impl AsyncWrite for TcpStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        let pair = (self.stream.local_addr()?, self.stream.peer_addr()?);
+        let written = ready!(self.pinned().poll_write(cx, bytes))?;
+        let pair = self.pair()?;
         WRITTEN.with_borrow_mut(|all| *all.entry(pair).or_default() += written as u64);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.pinned().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let room = pin!(self.stream.writable()).poll(cx).is_ready();
+        let room = pin!(self.stream().writable()).poll(cx).is_ready();
         let mut late = || {
             let deadline = self
                 .fin_deadline
@@ -106,7 +163,7 @@ impl AsyncWrite for TcpStream {
             deadline.as_mut().poll(cx).is_ready()
         };
         if room || late() {
-            Pin::new(&mut self.stream).poll_shutdown(cx)
+            self.pinned().poll_shutdown(cx)
         } else {
             Poll::Pending
         }
@@ -132,7 +189,7 @@ pub(crate) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>
 pub(crate) async fn readable(stream: &mut TcpStream) -> io::Result<()> {
     let mut byte = [0];
     let mut byte = ReadBuf::new(&mut byte);
-    poll_fn(|cx| stream.stream.poll_peek(cx, &mut byte)).await?;
+    poll_fn(|cx| stream.pinned().poll_peek(cx, &mut byte)).await?;
     Ok(())
 }
 
@@ -144,7 +201,7 @@ pub(crate) fn keep_alive(_: &TcpStream, _: Duration) -> io::Result<()> {
 
 /// The simulated network ends connections with FIN; who is at the other end asks [`was_reset`].
 pub(crate) fn reset_when_dropped(stream: &TcpStream) -> io::Result<()> {
-    let pair = (stream.stream.local_addr()?, stream.stream.peer_addr()?);
+    let pair = stream.pair()?;
     RESETS.with_borrow_mut(|resets| resets.insert(pair));
     Ok(())
 }
@@ -178,4 +235,5 @@ pub(crate) fn begin(seed: u64) {
     CHANCE.set(seed);
     WRITTEN.take();
     RESETS.take();
+    CONNECTIONS.set(0);
 }
