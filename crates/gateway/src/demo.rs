@@ -5,6 +5,7 @@
 //! `shutdown` fired and they ended.
 
 mod accept;
+pub mod broker;
 pub mod echo;
 pub mod ircd;
 #[cfg(test)]
@@ -51,7 +52,7 @@ pub enum DemoError {
 }
 
 impl Demo {
-    /// Starts the servers `echo` and `irc` on loopback ports of their own, and a gateway on
+    /// Starts the servers `echo`, `irc` and `stomp` on loopback ports of their own, and a gateway on
     /// `listen` that lets its own pages reach them. `origins` may use it too.
     ///
     /// # Errors
@@ -62,9 +63,12 @@ impl Demo {
         let mut servers = JoinSet::new();
         let echo = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let irc = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let stomp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (echo_address, irc_address) = (echo.local_addr()?, irc.local_addr()?);
+        let stomp_address = stomp.local_addr()?;
         servers.spawn(echo::serve(echo, stop_servers.clone()));
         servers.spawn(ircd::serve(irc, stop_servers.clone()));
+        servers.spawn(broker::serve(stomp, stop_servers.clone()));
 
         let listen = real_port(listen)?;
         let origins = allowed_origins(listen, origins);
@@ -73,7 +77,8 @@ impl Demo {
             "[[listener]]\naddress = \"{listen}\"\n\
              [backend.echo]\naddress = \"{echo_address}\"\n\
              [backend.irc]\naddress = \"{irc_address}\"\n\
-             [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\"]\n\
+             [backend.stomp]\naddress = \"{stomp_address}\"\n\
+             [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\", \"stomp\"]\n\
              [legacy]\nhtmlfile = true\njsonp = true\n",
             quoted.join(", ")
         );

@@ -73,6 +73,15 @@ impl Decoder {
         self.version = version;
     }
 
+    /// Bytes that are kept of an unfinished frame.
+    pub fn buffered(&self) -> usize {
+        match &self.state {
+            State::Between { .. } | State::Failed(_) => 0,
+            State::Head(head) => head.len(),
+            State::Body { body, .. } => body.len(),
+        }
+    }
+
     /// Takes bytes off the front of `input` until they complete a message.
     ///
     /// `Ok(None)` means that all of `input` was taken and more is needed for the next message.

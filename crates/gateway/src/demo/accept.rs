@@ -28,7 +28,7 @@ impl Acceptor {
             sleep_until(self.not_before).await;
             match self.listener.accept().await {
                 Ok((stream, addr)) => {
-                    // Both servers write when they have something to say; waiting for more only adds delay.
+                    // The servers write when they have something to say; waiting for more only adds delay.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot set TCP_NODELAY");
                     }

@@ -86,6 +86,15 @@ impl TestClient {
         }
     }
 
+    /// Everything up to and with the next such byte.
+    pub(super) async fn until(&mut self, end: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        in_time("the end of a frame", self.0.read_until(end, &mut bytes))
+            .await
+            .unwrap();
+        bytes
+    }
+
     /// Everything up to the FIN.
     pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -33,11 +33,7 @@ fn decode_chunks<'a>(
             }
         }
         assert!(input.is_empty(), "all of the input is taken");
-        let kept = match &decoder.state {
-            State::Between { .. } | State::Failed(_) => 0,
-            State::Head(head) => head.len(),
-            State::Body { body, .. } => body.len(),
-        };
+        let kept = decoder.buffered();
         assert!(
             kept <= limits.head_bytes.max(limits.body_bytes),
             "keeps {kept} bytes"
