@@ -13,7 +13,7 @@ use perigee_gateway::{
     Gateway,
     config::{Config, ConfigErrors, Log, LogFormat},
     demo::{self, Demo},
-    policy::{Origin, Request},
+    policy::{Origin, Request, ServiceName},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -73,6 +73,9 @@ enum Command {
         /// The client's address.
         #[arg(long, value_name = "ADDR", default_value_t = IpAddr::from(Ipv4Addr::LOCALHOST))]
         client: IpAddr,
+        /// How the page asks for it: tunnel, irc, xmpp or stomp.
+        #[arg(long, value_name = "SERVICE", default_value_t = ServiceName::Tunnel)]
+        service: ServiceName,
         /// A backend's name or host:port.
         #[arg(value_name = "TARGET")]
         target: String,
@@ -107,8 +110,9 @@ pub(crate) fn run() -> ExitCode {
             config,
             origin,
             client,
+            service,
             target,
-        } => explain(&config, origin.as_deref(), client, &target),
+        } => explain(&config, origin.as_deref(), client, (service, &target)),
         Command::Demo { listen, origin } => run_demo(listen, &origin),
     }
 }
@@ -164,7 +168,12 @@ fn check(file: &Path) -> ExitCode {
     }
 }
 
-fn explain(file: &Path, origin: Option<&str>, client: IpAddr, target: &str) -> ExitCode {
+fn explain(
+    file: &Path,
+    origin: Option<&str>,
+    client: IpAddr,
+    (service, target): (ServiceName, &str),
+) -> ExitCode {
     let policy = match Config::load(file) {
         Ok(config) => config.policy,
         Err(errors) => return refuse(&errors),
@@ -179,6 +188,7 @@ fn explain(file: &Path, origin: Option<&str>, client: IpAddr, target: &str) -> E
     match policy.decide(&Request {
         origin: origin.as_ref(),
         client,
+        service,
         target,
     }) {
         Ok(permit) => {

@@ -1,7 +1,7 @@
 //! The gateway's HTTP surface: routes, who asks, and how every reply looks.
 //!
 //! Invariants:
-//! - nothing below `/perigee/v1/` and `/ws/` is answered before the Origin was checked;
+//! - nothing below `/perigee/v1/`, `/ws/` and `/irc/` is answered before the Origin was checked;
 //! - CORS headers are sent to origins that a rule names, and to nobody else;
 //! - an error is constant text plus a code: nothing a client sent comes back.
 
@@ -41,7 +41,11 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The address of the connection's other end, put on each request by the listener.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// It speaks TLS to us.
+    pub(crate) tls: bool,
+}
 
 /// Put on each request of a listener that speaks WebTransport on the UDP port of the same number.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +74,8 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/{sid}/up", post(uplink::handle))
         .route("/perigee/v1/origin", post(origin_is_allowed))
         .route("/perigee/v1/webtransport", get(webtransport_offer))
-        .route("/ws/{backend}", any(dialect::plain::handle));
+        .route("/ws/{backend}", any(dialect::plain::handle))
+        .route("/irc/{backend}", any(dialect::irc::handle));
     if shared.config.legacy.htmlfile {
         let htmlfile = post(htmlfile::attach).get(htmlfile::handle);
         api = api.route("/perigee/v1/{sid}/htmlfile", htmlfile);
@@ -181,11 +186,15 @@ impl Asker {
     /// No rule names it; the log says so.
     pub(crate) fn identify(
         shared: &Shared,
-        address: IpAddr,
+        (address, secure): (IpAddr, bool),
         headers: &HeaderMap,
     ) -> Result<Self, Refusal> {
         let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
-            let client = Client { origin, address };
+            let client = Client {
+                origin,
+                address,
+                secure,
+            };
             access_log::refused(&client, "page", Code::Denied, why);
             Refusal::new(Code::Denied, "this page may not use this gateway")
         };
@@ -200,7 +209,11 @@ impl Asker {
             return Err(denied(origin, &why));
         }
         Ok(Self {
-            client: Client { origin, address },
+            client: Client {
+                origin,
+                address,
+                secure,
+            },
         })
     }
 }
@@ -209,7 +222,7 @@ impl FromRequestParts<Shared> for Asker {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
-        let Some(Peer(peer)) = parts.extensions.get::<Peer>().copied() else {
+        let Some(peer) = parts.extensions.get::<Peer>().copied() else {
             return Err(Refusal::new(
                 Code::Internal,
                 "the connection has no address",
@@ -218,12 +231,12 @@ impl FromRequestParts<Shared> for Asker {
         let header = shared.config.forwarded_header;
         let values = parts.headers.get_all(header.name()).iter();
         let address = client_address(
-            peer.ip(),
+            peer.address.ip(),
             header,
             values.map(HeaderValue::as_bytes),
             &shared.config.trusted_proxies,
         );
-        Self::identify(shared, address, &parts.headers)
+        Self::identify(shared, (address, peer.tls), &parts.headers)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod demo;
 mod dialect;
 #[doc(hidden)]
 pub mod fuzzing;
+mod front_door;
 mod gateway;
 mod http;
 mod listener;

@@ -151,12 +151,13 @@ async fn serve(
     router: Router,
 ) {
     let webtransport = entry.webtransport.then_some(SamePort);
+    let tls = entry.tls.is_some();
     let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
     let io = Io::new(socket, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer { address: peer, tls });
         if let Some(same_port) = webtransport {
             request.extensions_mut().insert(same_port);
         }

@@ -17,6 +17,7 @@ mod malformed;
 mod origin;
 mod pattern;
 mod proxies;
+mod service;
 mod target;
 
 use std::{
@@ -37,6 +38,7 @@ pub use self::{
     origin::{Origin, OriginPattern},
     pattern::{HostPattern, PortSet, TargetPattern, parse_network, parse_range},
     proxies::{ForwardedHeader, client_address},
+    service::{IrcSettings, Secret, ServiceName, ServiceSettings},
     target::{BackendName, HostPort, Target},
 };
 
@@ -47,6 +49,8 @@ pub struct Request<'a> {
     pub origin: Option<&'a Origin>,
     /// The client's address, behind proxies that are trusted ([`client_address`]).
     pub client: IpAddr,
+    /// How its bytes are meant.
+    pub service: ServiceName,
     /// As the client wrote it.
     pub target: &'a str,
 }
@@ -168,6 +172,12 @@ impl Policy {
         let Some(rule) = rule else {
             return Err(Denial::NoRule { target });
         };
+        if !backend.offers(request.service) {
+            return Err(Denial::ServiceNotOffered {
+                service: request.service,
+                target,
+            });
+        }
         Ok(Permit {
             rule: Arc::clone(&rule.label),
             expose_errors: rule.expose_errors || matches!(target, Target::Backend(_)),
@@ -183,6 +193,8 @@ impl DialDefaults {
             name: address.to_string().into(),
             address: BackendAddress::Tcp(address),
             tls: None,
+            service: None,
+            tunnel: true,
             networks,
             connect_timeout: self.connect_timeout,
             resume_timeout: self.resume_timeout,
@@ -330,6 +342,13 @@ impl Permit {
 pub enum Denial {
     /// No `Origin` header, and no rule for programs without one.
     MissingOrigin,
+    /// The backend is not spoken to in this way.
+    ServiceNotOffered {
+        /// What was asked for.
+        service: ServiceName,
+        /// The canonical target.
+        target: Target,
+    },
     /// No rule names the page's origin, or a deny rule shuts it out.
     OriginNotAllowed(Origin),
     /// The target is neither a backend's name nor `host:port`.
@@ -362,6 +381,16 @@ impl fmt::Display for Denial {
         match self {
             Self::MissingOrigin => {
                 f.write_str("no origin, and no allow rule has the origin \"none\"")
+            }
+            Self::ServiceNotOffered {
+                service: ServiceName::Tunnel,
+                target,
+            } => write!(
+                f,
+                "target \"{target}\" is reached by its service only, as it has no tunnel = true"
+            ),
+            Self::ServiceNotOffered { service, target } => {
+                write!(f, "target \"{target}\" has no service = \"{service}\"")
             }
             Self::OriginNotAllowed(origin) => write!(f, "origin \"{origin}\" is not allowed"),
             Self::BadTarget { target, why } => write!(f, "target {target} {why}"),

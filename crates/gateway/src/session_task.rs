@@ -217,7 +217,7 @@ impl SessionTask {
             self.answer_uplinks(now);
             progress |= self.transmit(cx, now);
             progress |= self.handle_events(now);
-            self.settle(self.session.buffered());
+            self.settle(self.session.buffered() + self.streams.buffered());
             if self.session.ended().is_some() && self.last_words_are_out(now) {
                 return Poll::Ready(());
             }
@@ -335,7 +335,7 @@ impl SessionTask {
     /// This downlink carries attachment `n` from now on.
     fn carry(&mut self, n: u32, downlink: Downlink, now: Instant) {
         let resumed = std::mem::take(&mut self.was_cut);
-        self.streams.attached(downlink.name(), resumed);
+        self.streams.attached(downlink.name(), resumed, now);
         self.link_has_gaps = downlink.link() == Link::Poll;
         self.update_resume_timeout();
         let timeouts = &self.shared.config.timeouts;
@@ -436,6 +436,7 @@ impl SessionTask {
         self.session.detach(n, now);
         self.tickets.retire(self.tickets_die_at(now));
         self.detached_at = Some(now);
+        self.streams.detached(now);
         self.detached.set(Some(self.shared.uptime_ms(now)));
     }
 
@@ -485,7 +486,8 @@ impl SessionTask {
                     stats,
                 } => {
                     let who = (&self.client, self.sid.as_str());
-                    self.streams.close(stream, (code, &text), &stats, who, now);
+                    self.streams
+                        .close(stream, (code, &text), &stats, who, &self.shared, now);
                     self.update_resume_timeout();
                 }
                 Event::Detached { n, why: _ } | Event::PeerDead { n } => {

@@ -6,6 +6,7 @@
 //! per idle connection).
 
 mod carrier;
+mod silence;
 
 use std::{
     pin::Pin,
@@ -19,23 +20,26 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{Sink, SinkExt, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::{
     ext::Protocol,
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use perigee_session::Code;
+use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
         handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig},
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tracing::debug;
 
 use self::carrier::Carrier;
+pub(crate) use self::silence::Silence;
 use crate::{
     listener::{Held, Io},
     net::now,
@@ -61,6 +65,9 @@ struct IdleTalk {
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Bytes read at a time; the library keeps a buffer of this size per connection.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Time for the close handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Control frames and empty messages at once: more than any client says for good reasons.
 const MAX_IDLE_TALK: u32 = 256;
@@ -177,6 +184,17 @@ impl Handshake {
         Response,
         impl Future<Output = Option<WebSocket>> + Send + 'static,
     ) {
+        self.accept_messages(MAX_MESSAGE_BYTES)
+    }
+
+    /// The same for messages of the client of at most this many bytes.
+    pub(crate) fn accept_messages(
+        self,
+        max_message_bytes: usize,
+    ) -> (
+        Response,
+        impl Future<Output = Option<WebSocket>> + Send + 'static,
+    ) {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         if let Some(protocol) = self.protocol {
@@ -197,7 +215,7 @@ impl Handshake {
             let upgraded = upgrade.await.ok()?;
             let (carrier, read) = carrier(upgraded, held)?;
             let frames =
-                WebSocketStream::from_partially_read(carrier, read, Role::Server, Some(config()))
+                WebSocketStream::from_partially_read(carrier, read, Role::Server, Some(config(max_message_bytes)))
                     .await;
             Some(WebSocket {
                 frames,
@@ -232,6 +250,31 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {
 }
 
 impl WebSocket {
+    /// Says goodbye to a client that is not ours, and waits for its answer, but not for long.
+    pub(crate) async fn end(&mut self, code: Code, reason: &'static str) {
+        // A clean end is 1000 for any client; others are told more (protocol section 6).
+        let number = if code == Code::Closed {
+            CloseCode::Normal
+        } else {
+            CloseCode::from(code.close_code())
+        };
+        let reason = if reason.is_empty() {
+            code.name()
+        } else {
+            reason
+        };
+        let goodbye = async {
+            let frame = CloseFrame {
+                code: number,
+                reason: reason.into(),
+            };
+            self.close(Some(frame)).await?;
+            while let Some(Ok(_)) = self.next().await {}
+            Ok::<_, Error>(())
+        };
+        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+
     /// Begins the close handshake.
     pub(crate) async fn close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
         self.send(Message::Close(frame)).await
@@ -311,13 +354,13 @@ impl IdleTalk {
 }
 
 /// Bounds for every WebSocket of the gateway.
-fn config() -> WebSocketConfig {
+fn config(max_message_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * MAX_MESSAGE_BYTES)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+        .max_write_buffer_size(2 * max_message_bytes)
+        .max_message_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes))
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {

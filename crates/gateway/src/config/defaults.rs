@@ -99,3 +99,20 @@ pub(super) const CONNECT: Setting<Duration> = setting(s(5), ms(100), s(120));
 pub(super) const RESUME: Setting<Duration> = setting(s(120), s(0), s(900));
 /// Idle time before TCP asks whether the backend still lives: below the 350 s of the strictest cloud firewalls.
 pub(super) const TCP_KEEPALIVE: Setting<Duration> = setting(s(60), s(1), s(7200));
+
+// IRC.
+
+/// Who the gateway is, where IRC wants a name.
+pub(super) const IRC_GATEWAY_NAME: &str = "perigee";
+/// What text is read as that is not UTF-8: Latin-1 with its gaps filled, as most of it is.
+pub(super) const IRC_FALLBACK_ENCODING: &str = "windows-1252";
+/// A line without its tags: RFC 1459 §2.3. Some servers allow more.
+pub(super) const IRC_MAX_LINE: Setting<u64> = setting(512, 512, 16 * KIB);
+/// Lines at once: logging in takes up to ten, and a client joins its channels right after.
+pub(super) const IRC_FLOOD_BURST: Setting<u64> = setting(20, 1, 10_000);
+/// Then two lines a second: what servers allow that would otherwise end the connection.
+pub(super) const IRC_FLOOD_INTERVAL: Setting<Duration> = setting(ms(500), ms(0), s(60));
+/// From the connection to the end of registration: servers wait as long.
+pub(super) const IRC_REGISTRATION: Setting<Duration> = setting(s(60), s(1), s(600));
+/// Last words for a client that did not say any.
+pub(super) const IRC_QUIT_MESSAGE: &str = "Connection closed";

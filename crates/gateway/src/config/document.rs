@@ -136,6 +136,27 @@ impl<T: Scalar> Read for List<T> {
     }
 }
 
+/// A table, and where it stands.
+#[derive(Debug)]
+pub(super) struct Table<S>(At<S>);
+
+impl<S> Table<S> {
+    pub(super) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    pub(super) fn shape(&self) -> &S {
+        &self.0.value
+    }
+}
+
+impl<S: Read> Read for Table<S> {
+    fn read(value: &Spanned<DeValue<'_>>, place: Place, problems: &mut Problems) -> Option<Self> {
+        let value = S::read(value, place.clone(), problems)?;
+        Some(Self(At { place, value }))
+    }
+}
+
 /// `[[name]]`, any number of times.
 #[derive(Debug)]
 pub(super) struct Tables<S>(pub(super) Vec<At<S>>);
@@ -368,7 +389,7 @@ impl<'a, 'i> Keys<'a, 'i> {
 macro_rules! shape {
     ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug)]
+        #[derive(Debug, Default)]
         pub(super) struct $name {
             $(pub(super) $key: Option<$type>,)+
         }

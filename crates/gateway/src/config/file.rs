@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{
-    document::{List, Memory, Named, Size, Tables, parse, shape},
+    document::{List, Memory, Named, Size, Table, Tables, parse, shape},
     problem::{At, Problems},
 };
 
@@ -49,6 +49,26 @@ shape! {
         connect_timeout: At<Duration>,
         resume_timeout: At<Duration>,
         tcp_keepalive: At<Duration>,
+        service: At<String>,
+        tunnel: At<bool>,
+        irc: Table<IrcFile>,
+    }
+}
+
+shape! {
+    /// `[backend.NAME.irc]`.
+    IrcFile {
+        gateway_name: At<String>,
+        webirc_password_file: At<String>,
+        webirc_secure: At<bool>,
+        resolve_hosts: At<bool>,
+        fallback_encoding: At<String>,
+        write_fallback: At<bool>,
+        max_line: At<Size>,
+        flood_burst: At<u64>,
+        flood_interval: At<Duration>,
+        registration_timeout: At<Duration>,
+        quit_message: At<String>,
     }
 }
 
@@ -135,6 +155,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[legacy]", LegacyFile::KEYS),
     ("[log]", LogFile::KEYS),
     ("[backend.NAME]", BackendFile::KEYS),
+    ("[backend.NAME.irc]", IrcFile::KEYS),
     ("[[allow]]", AllowFile::KEYS),
     ("[[deny]]", DenyFile::KEYS),
     ("[[listener]]", ListenerFile::KEYS),

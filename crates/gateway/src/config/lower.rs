@@ -6,9 +6,11 @@
 mod backends;
 mod listeners;
 mod rules;
+mod services;
 mod settings;
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     thread,
 };
@@ -32,6 +34,7 @@ pub(super) struct Surroundings {
     pub(super) memory_bytes: u64,
     pub(super) is_file: fn(&Path) -> bool,
     pub(super) check_tls: fn(&TlsFiles) -> Result<(), TlsFilesError>,
+    pub(super) read: fn(&Path) -> io::Result<String>,
 }
 
 impl Surroundings {
@@ -41,6 +44,7 @@ impl Surroundings {
             memory_bytes: memory::total_bytes(),
             is_file: Path::is_file,
             check_tls: |files| files.load().map(drop),
+            read: |path| fs::read_to_string(path),
         }
     }
 }
@@ -58,7 +62,7 @@ pub(super) fn lower(
         let path = folder.join(path);
         (surroundings.is_file)(&path).then_some(path)
     };
-    let backends = backends::backends(file, dial, &resolve, problems);
+    let backends = backends::backends(file, dial, &resolve, surroundings, problems);
     let workers = settings::count(file.workers.as_ref(), defaults::WORKERS, problems);
     Config {
         node: node(file.node.as_ref(), problems),

@@ -71,9 +71,14 @@ fn describe_backend(backend: &Backend) -> String {
         (BackendAddress::Unix(_), _) | (_, true) => String::new(),
         (BackendAddress::Tcp(_), false) => format!(", also in {}", list(&backend.networks)),
     };
+    let service = match &backend.service {
+        Some(service) if backend.tunnel => format!(", spoken to as {} and by tunnel", service.name()),
+        Some(service) => format!(", spoken to as {}", service.name()),
+        None => String::new(),
+    };
     let resume = ShowDuration(backend.resume_timeout);
     format!(
-        "{}: {}{tls}{networks}, kept for {resume} without a client",
+        "{}: {}{tls}{networks}{service}, kept for {resume} without a client",
         backend.name, backend.address
     )
 }

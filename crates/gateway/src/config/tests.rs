@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 use super::*;
-use crate::policy::{BackendAddress, Origin, Request, every_client};
+use crate::policy::{
+    BackendAddress, Origin, Request, Secret, ServiceName, ServiceSettings, every_client,
+};
 
 /// The repository's `config` folder.
 fn folder() -> PathBuf {
@@ -51,6 +53,7 @@ fn the_minimal_file_puts_a_server_behind_the_gateway() {
     let request = Request {
         origin: Some(&origin),
         client,
+        service: ServiceName::Tunnel,
         target: "irc",
     };
     let permit = config.policy.decide(&request).expect("allowed");
@@ -91,9 +94,17 @@ fn the_reference_writes_the_defaults() {
     };
     let bare = parse(
         "[backend.irc]\naddress = \"irc.example.org:6667\"\n\
+         [backend.webchat]\naddress = \"irc.example.org:6667\"\nservice = \"irc\"\n\
          [backend.irc-tls]\naddress = \"irc.example.org:6697\"\ntls = true\n",
     );
     assert_eq!(backend(&written, "irc"), backend(&bare, "irc"));
+    let mut chat = (*backend(&written, "webchat")).clone();
+    let Some(ServiceSettings::Irc(settings)) = &mut chat.service else {
+        panic!("{:?}", chat.service);
+    };
+    let password = settings.webirc_password.take();
+    assert_eq!(password, Some(Secret::new("unread")));
+    assert_eq!(chat, *backend(&bare, "webchat"));
     let mut tls = (*backend(&written, "irc-tls")).clone();
     let ca = tls.tls.as_mut().and_then(|tls| tls.ca.take());
     assert_eq!(ca, Some(PathBuf::from("ca.pem")));
@@ -176,6 +187,17 @@ fn the_reference_has_every_key() {
         };
         tables.push((key.get_ref(), inner));
     }
+    let services = document["backend"].get_ref().as_table().into_iter();
+    let services = services.flat_map(|backends| backends.values());
+    let services = services.filter_map(|backend| backend.get_ref().as_table());
+    let services = services.flat_map(|backend| {
+        let inner = backend.iter();
+        inner.filter_map(|(key, value)| Some((&**key.get_ref(), value.get_ref().as_table()?)))
+    });
+    let services: Vec<_> = services
+        .map(|(key, table)| (format!("backend.NAME.{key}"), vec![table]))
+        .collect();
+    tables.extend(services.iter().map(|(key, inner)| (key.as_str(), inner.clone())));
     let mut seen = 0;
     for (title, keys) in file::TABLES {
         let name = title.trim_matches(['[', ']']).trim_end_matches(".NAME");
@@ -188,7 +210,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 59, "{seen} keys");
+    assert!(seen >= 72, "{seen} keys");
 }
 
 #[test]
@@ -454,6 +476,7 @@ level = "trace"
         config.policy.decide(&Request {
             origin: None,
             client,
+            service: ServiceName::Tunnel,
             target,
         })
     };
@@ -476,8 +499,9 @@ fn the_summary_says_who_may_reach_what() {
             "listen    127.0.0.1:8000",
             "backend   irc: irc.example.org:6667, kept for 2min without a client",
             "backend   irc-tls: irc.example.org:6697 with TLS as irc.example.org, kept for 2min without a client",
+            "backend   webchat: irc.example.org:6667, spoken to as irc, kept for 2min without a client",
             "deny      no mail: all to *:25",
-            "allow     chat: https://chat.example.org to irc, irc-tls, *.irc.example.org:6660-6669,7000",
+            "allow     chat: https://chat.example.org to irc, irc-tls, webchat, *.irc.example.org:6660-6669,7000",
         ]
     );
     assert!(limits[0].starts_with(

@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use axum::{
@@ -15,28 +14,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, Bytes};
-use futures_util::{Sink, Stream, StreamExt};
+use futures_util::{Sink, Stream};
 use perigee_session::{Code, StreamStats};
-use tokio::time::{Duration, Interval, MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::tungstenite::{
-    self, Message,
-    protocol::{CloseFrame, frame::coding::CloseCode},
-};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     backend::{self, Connection, Unreached},
     http::{Asker, Refusal},
     net::now,
     ops::access_log::{self, StreamRecord},
-    policy::{self, Permit},
+    policy::{self, Permit, ServiceName},
     shared::Shared,
-    websocket::{Handshake, NotWebSocket, WebSocket},
+    websocket::{Handshake, NotWebSocket, Silence, WebSocket},
 };
 
 /// Bytes read from the backend at a time, which is also the size of our messages.
 const READ_LEN: usize = 16 * 1024;
-/// Time for the close handshake.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the log calls this way in.
 const TRANSPORT: &str = "plain-websocket";
 
@@ -54,6 +47,7 @@ pub(crate) async fn handle(
     let asked = policy::Request {
         origin: asker.origin(),
         client: asker.client.address,
+        service: ServiceName::Tunnel,
         target: &target,
     };
     let permit = match shared.config.policy.decide(&asked) {
@@ -82,7 +76,7 @@ pub(crate) async fn handle(
             };
             let code = tunnel.run(&shared, &permit, &mut record).await;
             record.log(&asker.client, "", code, "", &tunnel.stats, now());
-            tunnel.close(code).await;
+            tunnel.websocket.end(code, "").await;
         }
     });
     response
@@ -119,24 +113,13 @@ impl Tunnel {
             }
         };
         let timeouts = &shared.config.timeouts;
-        let first = tokio::time::Instant::now() + timeouts.heartbeat;
-        let mut heartbeat = interval_at(first, timeouts.heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = now();
+        let mut silence = Silence::new(timeouts);
         let mut buffer = Vec::new();
         let carried = poll_fn(|cx| {
-            if poll_silence(
-                &mut heartbeat,
-                &mut heard,
-                timeouts.peer_dead,
-                &mut self.websocket,
-                cx,
-            )
-            .is_ready()
-            {
+            if silence.poll(&mut self.websocket, cx).is_ready() {
                 return Poll::Ready(Ok(Code::Idle));
             }
-            let up = self.poll_up(&mut connection, &mut heard, cx)?;
+            let up = self.poll_up(&mut connection, &mut silence, cx)?;
             let down = if self.up_closed {
                 Poll::Pending
             } else {
@@ -166,7 +149,7 @@ impl Tunnel {
     fn poll_up(
         &mut self,
         connection: &mut Connection,
-        heard: &mut Instant,
+        silence: &mut Silence,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -184,15 +167,15 @@ impl Tunnel {
             _ = connection.poll_flush(cx)?;
             match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => {
-                    *heard = now();
+                    silence.broken();
                     self.up = bytes;
                 }
                 // A text message's bytes are bytes too; they are never sent back as text.
                 Some(Ok(Message::Text(text))) => {
-                    *heard = now();
+                    silence.broken();
                     self.up = text.into();
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => *heard = now(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => silence.broken(),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
             }
         }
@@ -234,46 +217,4 @@ impl Tunnel {
             _ = Pin::new(&mut self.websocket).start_send(message);
         }
     }
-
-    async fn close(mut self, code: Code) {
-        // A clean end is 1000 for any client; ours are told more (protocol section 6).
-        let number = if code == Code::Closed {
-            CloseCode::Normal
-        } else {
-            CloseCode::from(code.close_code())
-        };
-        let goodbye = async {
-            self.websocket
-                .close(Some(CloseFrame {
-                    code: number,
-                    reason: code.name().into(),
-                }))
-                .await?;
-            while let Some(Ok(_)) = self.websocket.next().await {}
-            Ok::<_, tungstenite::Error>(())
-        };
-        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-    }
-}
-
-/// Ready when the client said nothing for too long, though it was asked.
-fn poll_silence(
-    heartbeat: &mut Interval,
-    heard: &mut Instant,
-    peer_dead: Duration,
-    websocket: &mut WebSocket,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    while heartbeat.poll_tick(cx).is_ready() {
-        if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
-            // A client that does not read cannot answer; TCP finds out whether it is dead.
-            *heard = now();
-        } else if heard.elapsed() > peer_dead {
-            return Poll::Ready(());
-        } else {
-            _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
-        }
-    }
-    _ = Pin::new(websocket).poll_flush(cx);
-    Poll::Pending
 }

@@ -16,6 +16,8 @@ pub(crate) struct Client {
     pub(crate) origin: Option<Arc<Origin>>,
     /// Behind trusted proxies.
     pub(crate) address: IpAddr,
+    /// It came by TLS, to the gateway or to a trusted proxy.
+    pub(crate) secure: bool,
 }
 
 /// The transports a stream used, in the order of first use.

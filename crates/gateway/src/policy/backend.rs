@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     address::{AddressClass, classify},
     host::Host,
+    service::{ServiceName, ServiceSettings},
     target::HostPort,
 };
 
@@ -23,6 +24,10 @@ pub struct Backend {
     pub address: BackendAddress,
     /// TLS to the backend; `None` for plain TCP.
     pub tls: Option<BackendTls>,
+    /// What it speaks; without, it can be tunnelled to only.
+    pub service: Option<ServiceSettings>,
+    /// Whether it can be tunnelled to, past its service. Default: if it has none.
+    pub tunnel: bool,
     /// Ranges beyond the public internet that the name may resolve into.
     pub networks: Vec<IpNet>,
     /// Time to resolve, connect and finish TLS, all together.
@@ -61,6 +66,17 @@ pub struct BackendTls {
 }
 
 impl Backend {
+    /// Whether clients may use it in this way.
+    pub fn offers(&self, service: ServiceName) -> bool {
+        match service {
+            ServiceName::Tunnel => self.tunnel,
+            ServiceName::Irc | ServiceName::Xmpp | ServiceName::Stomp => self
+                .service
+                .as_ref()
+                .is_some_and(|settings| settings.name() == service),
+        }
+    }
+
     /// Whether the configuration lets this backend's name be this address.
     pub(crate) fn check(&self, address: IpAddr) -> Result<(), ForbiddenAddress> {
         if is_permitted(address, &self.networks, || self.is_meant_by_host(address)) {

@@ -84,6 +84,7 @@ fn ask_from(policy: &Policy, client: &str, origin: &str, target: &str) -> Result
     policy.decide(&Request {
         origin: origin.as_ref(),
         client,
+        service: ServiceName::Tunnel,
         target,
     })
 }

@@ -194,7 +194,7 @@ fn read(
 }
 
 /// The fixed words that go with a code to the client.
-fn reason(code: Code) -> &'static str {
+pub(super) fn reason(code: Code) -> &'static str {
     match code {
         Code::Refused => "the backend refused the connection",
         Code::Timeout => "the backend did not answer in time",

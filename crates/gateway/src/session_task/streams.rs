@@ -16,13 +16,10 @@ use crate::{
         access_log::{Client, StreamRecord},
         stats::Counted,
     },
-    policy::Request,
-    service::Tunnel,
+    policy::{Permit, Request, ServiceName},
+    service::{Caller, Framing, ServiceStream, Tunnel},
     shared::Shared,
 };
-
-/// The only service so far (protocol section 5).
-const SERVICE_TUNNEL: u8 = 0;
 
 /// All live streams of a session.
 #[derive(Default)]
@@ -31,14 +28,24 @@ pub(super) struct Streams {
     ready: Arc<ReadyList>,
     /// Those to look at in this round; kept for its memory.
     turn: Vec<StreamId>,
+    /// What services hold beside the session.
+    buffered: u64,
 }
 
 /// One stream: its place in the ready list, its line in the log, and its backend once permitted.
 struct Entry {
     ready: Ready,
     record: StreamRecord,
-    tunnel: Option<(Tunnel, Counted)>,
+    leg: Option<(Leg, Counted)>,
+    /// What its service held when it was looked at last.
+    buffered: u64,
     _counted: Counted,
+}
+
+/// How a stream is joined to its backend.
+enum Leg {
+    Tunnel(Tunnel),
+    Service(Box<ServiceStream>),
 }
 
 impl Streams {
@@ -57,27 +64,32 @@ impl Streams {
         shared: &Shared,
         now: Instant,
     ) {
+        let attached = transport.is_some();
         let mut record = StreamRecord::new(target, now);
         if let Some(transport) = transport {
             record.transports.add(transport);
         }
-        let request = Request {
-            origin: client.origin.as_deref(),
-            client: client.address,
-            target,
+        let decision = match ServiceName::from_number(service) {
+            Some(service) => {
+                let request = Request {
+                    origin: client.origin.as_deref(),
+                    client: client.address,
+                    service,
+                    target,
+                };
+                let decision = shared.config.policy.decide(&request);
+                let leg = |permit| Leg::new((id, service), permit, client, attached, shared);
+                decision
+                    .map(|permit| (Arc::clone(&permit.rule), leg(permit)))
+                    .map_err(|denial| denial.to_string())
+            }
+            None => Err(format!("service {service} is not known")),
         };
-        let decision = if service == SERVICE_TUNNEL {
-            let decision = shared.config.policy.decide(&request);
-            decision.map_err(|denial| denial.to_string())
-        } else {
-            Err(format!("service {service} is not known"))
-        };
-        let mut tunnel = None;
+        let mut leg = None;
         match decision {
-            Ok(permit) => {
-                record.rule = Some(Arc::clone(&permit.rule));
-                let counted = shared.stats.backends.count();
-                tunnel = Some((Tunnel::new(id, permit, Arc::clone(&shared.tls)), counted));
+            Ok((rule, permitted)) => {
+                record.rule = Some(rule);
+                leg = Some((permitted, shared.stats.backends.count()));
             }
             Err(detail) => {
                 record.detail = Some(detail);
@@ -87,7 +99,8 @@ impl Streams {
         let entry = Entry {
             ready: self.ready.add(id),
             record,
-            tunnel,
+            leg,
+            buffered: 0,
             _counted: shared.stats.streams.count(),
         };
         self.by_id.insert(id, entry);
@@ -101,13 +114,31 @@ impl Streams {
     }
 
     /// A transport took over.
-    pub(super) fn attached(&mut self, transport: &'static str, resumed: bool) {
+    pub(super) fn attached(&mut self, transport: &'static str, resumed: bool, now: Instant) {
         for entry in self.by_id.values_mut() {
+            if let Some((Leg::Service(service), _)) = &mut entry.leg {
+                service.set_attached(true, now);
+            }
             entry.record.transports.add(transport);
             entry.record.resumes += u32::from(resumed);
             // Reading may have been paused for want of memory while detached.
             entry.ready.mark();
         }
+    }
+
+    /// There is no transport for the moment.
+    pub(super) fn detached(&mut self, now: Instant) {
+        for entry in self.by_id.values_mut() {
+            if let Some((Leg::Service(service), _)) = &mut entry.leg {
+                service.set_attached(false, now);
+                entry.ready.mark();
+            }
+        }
+    }
+
+    /// Bytes that services hold beside the session.
+    pub(super) fn buffered(&self) -> u64 {
+        self.buffered
     }
 
     /// Moves bytes between the session and the backends that have something to say, and says
@@ -119,11 +150,21 @@ impl Streams {
             let Some(entry) = self.by_id.get_mut(&id) else {
                 continue;
             };
-            let Some((tunnel, _)) = &mut entry.tunnel else {
+            let Some((leg, _)) = &mut entry.leg else {
                 continue;
             };
             let mut cx = entry.ready.context();
-            match tunnel.poll(session, may_read, now, &mut cx) {
+            let polled = match leg {
+                Leg::Tunnel(tunnel) => tunnel.poll(session, may_read, now, &mut cx),
+                Leg::Service(service) => {
+                    let polled = service.poll(session, may_read, now, &mut cx);
+                    self.buffered -= entry.buffered;
+                    entry.buffered = service.buffered();
+                    self.buffered += entry.buffered;
+                    polled
+                }
+            };
+            match polled {
                 Ok(true) => entry.ready.mark(),
                 Ok(false) => {}
                 Err(failure) => entry.record.detail = Some(failure.0),
@@ -139,12 +180,18 @@ impl Streams {
         (code, text): (Code, &str),
         stats: &StreamStats,
         (client, sid): (&Client, &str),
+        shared: &Shared,
         now: Instant,
     ) {
         if let Some(entry) = self.by_id.remove(&id) {
             entry.record.log(client, sid, code, text, stats, now);
-            if let Some((tunnel, _counted)) = entry.tunnel {
-                tunnel.close(code);
+            match entry.leg {
+                Some((Leg::Tunnel(tunnel), _counted)) => tunnel.close(code),
+                Some((Leg::Service(service), counted)) => {
+                    self.buffered -= entry.buffered;
+                    service.close(counted, &shared.tasks);
+                }
+                None => {}
             }
         }
     }
@@ -170,7 +217,31 @@ impl Streams {
 
 impl Entry {
     fn resume_timeout(&self) -> Option<Duration> {
-        let (tunnel, _) = self.tunnel.as_ref()?;
-        Some(tunnel.resume_timeout)
+        let (leg, _) = self.leg.as_ref()?;
+        Some(match leg {
+            Leg::Tunnel(tunnel) => tunnel.resume_timeout,
+            Leg::Service(service) => service.resume_timeout,
+        })
+    }
+}
+
+impl Leg {
+    fn new(
+        (id, service): (StreamId, ServiceName),
+        permit: Permit,
+        client: &Client,
+        attached: bool,
+        shared: &Shared,
+    ) -> Self {
+        let tls = Arc::clone(&shared.tls);
+        if service == ServiceName::Tunnel {
+            return Self::Tunnel(Tunnel::new(id, permit, tls));
+        }
+        let caller = Caller {
+            client: client.clone(),
+            framing: Framing::Stream,
+        };
+        let stream = ServiceStream::new(id, permit, caller, attached, tls);
+        Self::Service(Box::new(stream))
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn handle(shared: &Shared, request: Request, accepted: Accepted
         return;
     };
     let address = request.peer().ip().to_canonical();
-    let asker = match Asker::identify(shared, address, request.headers()) {
+    let asker = match Asker::identify(shared, (address, true), request.headers()) {
         Ok(asker) => asker,
         Err(refusal) => {
             request.refuse(refusal.status()).await;

@@ -8,7 +8,7 @@ use super::{
         file::{BackendFile, File},
         problem::{At, Place, Problems},
     },
-    canonical, parsed, ranges, settings,
+    Surroundings, canonical, parsed, ranges, services, settings,
 };
 use crate::policy::{
     Backend, BackendAddress, BackendName, BackendTls, DialDefaults, Host, HostPort, Malformed,
@@ -20,12 +20,13 @@ pub(super) fn backends(
     file: &File,
     dial: DialDefaults,
     resolve: &dyn Fn(&str) -> Option<PathBuf>,
+    surroundings: Surroundings,
     problems: &mut Problems,
 ) -> BTreeMap<BackendName, Arc<Backend>> {
     let mut backends = BTreeMap::new();
     for (name, table) in file.backend.as_ref().map_or(&[][..], |named| &named.0) {
         let parsed_name = parsed(name, canonical::<BackendName>, problems);
-        let backend = backend(name, table, dial, resolve, problems);
+        let backend = backend(name, table, dial, resolve, surroundings, problems);
         if let (Some(name), Some(backend)) = (parsed_name, backend) {
             backends.insert(name, Arc::new(backend));
         }
@@ -38,6 +39,7 @@ fn backend(
     table: &BackendFile,
     dial: DialDefaults,
     resolve: &dyn Fn(&str) -> Option<PathBuf>,
+    surroundings: Surroundings,
     problems: &mut Problems,
 ) -> Option<Backend> {
     let networks = ranges(table.networks.as_ref(), parse_network, problems);
@@ -71,10 +73,13 @@ fn backend(
     };
     let address = parsed(at, parse_address, problems);
     let tls = tls(&name.place, table, address.as_ref(), resolve, problems);
+    let (service, tunnel) = services::service(table, resolve, surroundings, problems);
     let backend = Backend {
         name: name.value.as_str().into(),
         address: address?,
         tls,
+        service,
+        tunnel,
         networks,
         connect_timeout,
         resume_timeout,

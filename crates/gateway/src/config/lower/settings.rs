@@ -193,7 +193,7 @@ pub(super) fn duration(
     ranged(at, setting, ShowDuration, problems)
 }
 
-fn size(at: Option<&At<Size>>, setting: Setting<u64>, problems: &mut Problems) -> u64 {
+pub(super) fn size(at: Option<&At<Size>>, setting: Setting<u64>, problems: &mut Problems) -> u64 {
     let at = at.map(|at| At {
         place: at.place.clone(),
         value: at.value.0,
