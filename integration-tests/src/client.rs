@@ -441,7 +441,14 @@ impl Client {
     /// Asks for a stream.
     #[must_use]
     pub fn open(&self, target: &str) -> Stream {
-        let id = self.state.change(|inner, _| inner.session.open(0, target));
+        self.open_service(0, target)
+    }
+
+    /// Asks for a stream of a service, by its number.
+    #[must_use]
+    pub fn open_service(&self, service: u8, target: &str) -> Stream {
+        let open = |inner: &mut Inner| inner.session.open(service, target);
+        let id = self.state.change(|inner, _| open(inner));
         Stream::new(Arc::clone(&self.state), id)
     }
 

@@ -172,7 +172,7 @@ export class Outbox {
   /** @param {Writer} writer @param {Stream} stream */
   putOpen(writer, stream) {
     if (!writer.fits(1 + utf8(stream.target).length)) return false;
-    writer.put({ type: 'OPEN', stream: stream.id, service: 0, target: stream.target });
+    writer.put({ type: 'OPEN', stream: stream.id, service: stream.service, target: stream.target });
     stream.openSent = true;
     return true;
   }

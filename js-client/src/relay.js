@@ -145,11 +145,12 @@ export class Relay {
   }
 
   /** @param {import('./frame.js').Open} open */
-  #open({ stream: id, target }) {
+  #open({ stream: id, service, target }) {
     const known = this.#streams.get(id);
     if (known || id < this.#floor) return;
     this.#floor = id + 1;
     const { link, stream } = openStream(this.#gateway, target, () => this.#pump(joined));
+    stream.service = service;
     /** @type {Joined} */
     const joined = { id, link, stream, next: 0, limit: this.#initial, opened: false, acked: 0 };
     this.#streams.set(id, joined);

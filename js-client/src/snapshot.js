@@ -23,9 +23,9 @@ export function pack({ sid, token, resumeMs, silenceMs, window, capacity, initia
   return {
     sid, token: toBase64(token), resumeMs, silenceMs, window, capacity, initial, n, nextStream,
     streams: streams.map((stream) => {
-      const { id, target, reached, send, receive } = stream;
+      const { id, service, target, reached, send, receive } = stream;
       return {
-        id, target, reached, about: about(stream),
+        id, service, target, reached, about: about(stream),
         base: send.base, sent: send.sent, written: send.written, limit: send.limit, finished: send.finished,
         unacked: toBase64(send.unacked()),
         delivered: receive.delivered, passed: receive.passed, discarding: receive.discarding,
@@ -61,6 +61,7 @@ export function unpack({ token, streams, ...rest }) {
       receive.passed = true;
     }
     if (one.discarding) receive.discard();
+    stream.service = one.service;
     stream.reached = one.reached;
     stream.ackSent = -1;
     abouts.set(stream, one.about);

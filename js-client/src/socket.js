@@ -9,8 +9,10 @@
  * @property {Gateway | string | URL} [gateway] by default one Gateway for the origin this module was loaded from
  * @property {AbortSignal} [signal] gives the connection up, whatever state it is in
  * @property {'utf-8'} [encoding] `readable` yields strings
+ * @property {Service} [service] what the gateway is to understand of it; `tunnel`, nothing, by default
  * @property {string} [label] what this connection is to the page, so that it is known again after a reload
  *
+ * @typedef {(typeof SERVICES)[number]} Service
  * @typedef {Uint8Array | ArrayBuffer | string} Writable
  */
 
@@ -35,7 +37,9 @@ import { Gateway, openStream } from './gateway.js';
 import { Session } from './session.js';
 import { Timers } from './timers.js';
 
-const OPTIONS = ['gateway', 'signal', 'encoding', 'label'];
+const OPTIONS = ['gateway', 'signal', 'encoding', 'service', 'label'];
+/** By their numbers (docs/protocol.md section 5). */
+const SERVICES = /** @type {const} */ (['tunnel', 'irc', 'xmpp', 'stomp']);
 /** What a socket has that never had a stream: one of a session that is over. */
 const nowhere = new Session({ windowBytes: 0, sendBytes: 0 });
 nowhere.over('aborted', '');
@@ -107,8 +111,10 @@ class Socket {
     const port = typeof portOrOptions === 'number' ? portOrOptions : undefined;
     const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
     for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
-    const { signal, encoding, label = '' } = options;
+    const { signal, encoding, service = 'tunnel', label = '' } = options;
     if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`unknown encoding ${String(encoding)}`);
+    const number = SERVICES.indexOf(service);
+    if (number < 0) throw new TypeError(`unknown service ${String(service)}`);
     if (typeof label !== 'string') throw new TypeError('the label is no string');
     const target = targetOf(host, port);
     const gateway = gatewayOf(options.gateway);
@@ -125,6 +131,7 @@ class Socket {
       this.#channel = before?.channel ?? openStream(gateway, target, refresh);
       const { link, stream } = this.#channel;
       link.listen(stream, refresh);
+      if (!before) stream.service = number;
       stream.about = () => ({ label, encoding, tail: this.#tail, closing: this.#closing });
     } catch (error) {
       if (!(error instanceof PerigeeError)) throw error;

@@ -348,6 +348,8 @@ export class Stream {
   over = null;
   /** @type {(() => unknown) | null} What its user wants to be known of it in another page, as JSON takes it. */
   about = null;
+  /** What the gateway is to understand of it (docs/protocol.md section 5); 0 for nothing. */
+  service = 0;
   /** OPEN went out on the uplink in use. */
   openSent = false;
   /** @type {number | null} When a WELCOME first left the stream out. */

@@ -8,9 +8,9 @@ mod backend;
 pub mod config;
 pub mod demo;
 mod dialect;
+mod front_door;
 #[doc(hidden)]
 pub mod fuzzing;
-mod front_door;
 mod gateway;
 mod http;
 mod listener;

@@ -214,9 +214,13 @@ impl Handshake {
         let websocket = async move {
             let upgraded = upgrade.await.ok()?;
             let (carrier, read) = carrier(upgraded, held)?;
-            let frames =
-                WebSocketStream::from_partially_read(carrier, read, Role::Server, Some(config(max_message_bytes)))
-                    .await;
+            let frames = WebSocketStream::from_partially_read(
+                carrier,
+                read,
+                Role::Server,
+                Some(config(max_message_bytes)),
+            )
+            .await;
             Some(WebSocket {
                 frames,
                 idle_talk: IdleTalk {

@@ -72,7 +72,9 @@ fn describe_backend(backend: &Backend) -> String {
         (BackendAddress::Tcp(_), false) => format!(", also in {}", list(&backend.networks)),
     };
     let service = match &backend.service {
-        Some(service) if backend.tunnel => format!(", spoken to as {} and by tunnel", service.name()),
+        Some(service) if backend.tunnel => {
+            format!(", spoken to as {} and by tunnel", service.name())
+        }
         Some(service) => format!(", spoken to as {}", service.name()),
         None => String::new(),
     };

@@ -197,7 +197,11 @@ fn the_reference_has_every_key() {
     let services: Vec<_> = services
         .map(|(key, table)| (format!("backend.NAME.{key}"), vec![table]))
         .collect();
-    tables.extend(services.iter().map(|(key, inner)| (key.as_str(), inner.clone())));
+    tables.extend(
+        services
+            .iter()
+            .map(|(key, inner)| (key.as_str(), inner.clone())),
+    );
     let mut seen = 0;
     for (title, keys) in file::TABLES {
         let name = title.trim_matches(['[', ']']).trim_end_matches(".NAME");

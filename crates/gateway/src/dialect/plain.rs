@@ -175,7 +175,9 @@ impl Tunnel {
                     silence.broken();
                     self.up = text.into();
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => silence.broken(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    silence.broken()
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
             }
         }

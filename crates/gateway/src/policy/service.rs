@@ -39,9 +39,9 @@ impl FromStr for ServiceName {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let found = Self::ALL.iter().find(|(_, one, _)| *one == text);
-        found.map(|(.., name)| *name).ok_or_else(|| {
-            Malformed::new("is not a service", "write tunnel, irc, xmpp or stomp")
-        })
+        found
+            .map(|(.., name)| *name)
+            .ok_or_else(|| Malformed::new("is not a service", "write tunnel, irc, xmpp or stomp"))
     }
 }
 

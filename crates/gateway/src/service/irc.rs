@@ -78,8 +78,7 @@ impl Irc {
             };
             out.send_backend(introduction.line());
         }
-        let encoding =
-            TextEncoding::with_fallback(&settings.fallback_encoding).unwrap_or_default();
+        let encoding = TextEncoding::with_fallback(&settings.fallback_encoding).unwrap_or_default();
         Self {
             framing: caller.framing,
             encoding: if settings.write_fallback {

@@ -68,12 +68,32 @@ mod tests {
             ("::1", None, false, "0::1 0::1"),
             ("2001:db8::1", None, false, "2001:db8::1 2001:db8::1"),
             ("::ffff:192.0.2.1", None, false, "192.0.2.1 192.0.2.1"),
-            ("192.0.2.1", Some("a b.example"), false, "192.0.2.1 192.0.2.1"),
-            ("192.0.2.1", Some(":a.example"), false, "192.0.2.1 192.0.2.1"),
-            ("192.0.2.1", Some("a.ex\r\nOPER"), false, "192.0.2.1 192.0.2.1"),
+            (
+                "192.0.2.1",
+                Some("a b.example"),
+                false,
+                "192.0.2.1 192.0.2.1",
+            ),
+            (
+                "192.0.2.1",
+                Some(":a.example"),
+                false,
+                "192.0.2.1 192.0.2.1",
+            ),
+            (
+                "192.0.2.1",
+                Some("a.ex\r\nOPER"),
+                false,
+                "192.0.2.1 192.0.2.1",
+            ),
             ("192.0.2.1", Some("localhost"), false, "192.0.2.1 192.0.2.1"),
             ("192.0.2.1", Some(""), false, "192.0.2.1 192.0.2.1"),
-            ("192.0.2.1", Some(long.as_str()), false, "192.0.2.1 192.0.2.1"),
+            (
+                "192.0.2.1",
+                Some(long.as_str()),
+                false,
+                "192.0.2.1 192.0.2.1",
+            ),
         ];
         let password = Secret::new("pass");
         for (address, host, secure, want) in cases {

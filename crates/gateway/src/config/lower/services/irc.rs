@@ -16,7 +16,11 @@ use super::{
 use crate::policy::{IrcSettings, Malformed};
 
 /// Lowers the table.
-pub(super) fn irc(file: Option<&IrcFile>, files: &Files<'_>, problems: &mut Problems) -> IrcSettings {
+pub(super) fn irc(
+    file: Option<&IrcFile>,
+    files: &Files<'_>,
+    problems: &mut Problems,
+) -> IrcSettings {
     let empty = IrcFile::default();
     let file = file.unwrap_or(&empty);
     let flag = |at: &Option<At<bool>>, default| at.as_ref().map_or(default, |at| at.value);
