@@ -16,6 +16,8 @@ const BYTES = 10 * 1024 * 1024;
 const CUT_EVERY_MS = 300;
 /** At this rate 10 MiB take at least eight lives of a connection, however fast the machine is. */
 const STORM_BYTES_PER_SECOND = 4 * 1024 * 1024;
+/** What passes the proxy that cuts; the demo's WebTransport goes around it. */
+const OVER_TCP = /** @type {const} */ (['websocket', 'stream', 'sse', 'poll']);
 const SWITCHES = /** @type {const} */ (['poll', 'websocket', 'stream', 'poll', 'websocket']);
 
 /**
@@ -105,7 +107,7 @@ describeInBrowsers('transfer', (name) => {
       await page.evaluate((module) => import(module).then(() => {}), `${proxy().url}/perigee.js`);
       proxy().rate = STORM_BYTES_PER_SECOND;
       proxy().storm(CUT_EVERY_MS);
-      const echoed = await page.evaluate(echo, { module: `${proxy().url}/perigee.js`, bytes: BYTES });
+      const echoed = await page.evaluate(echo, { module: `${proxy().url}/perigee.js`, bytes: BYTES, transports: [...OVER_TCP] });
       assertWhole(echoed);
       assert.ok(echoed.stats.resumes >= 7, `${echoed.stats.resumes} resumes are too few to say anything`);
     });
@@ -114,6 +116,35 @@ describeInBrowsers('transfer', (name) => {
       const { echoed } = await run({ transport: 'stream', switches: [...SWITCHES] });
       assertWhole(echoed);
       assert.deepEqual(echoed.transports, ['stream', ...SWITCHES]);
+    });
+  }
+
+  test('a page with a WebSocket loads nothing for other transports', async () => {
+    const { page } = await browser.open(site.origin);
+    /** @type {string[]} */
+    const loaded = [];
+    page.on('request', (request) => loaded.push(new URL(request.url()).pathname));
+    assertWhole(await page.evaluate(echo, { module: `${gateway.url}/perigee.js`, bytes: 100_000 }));
+    assert.deepEqual(loaded.filter((path) => path.includes('/transports/')).sort(), [
+      '/perigee/transports/endpoint.js', '/perigee/transports/open.js', '/perigee/transports/websocket.js',
+    ]);
+  });
+
+  for (const [transport, file] of /** @type {const} */ ([['poll', 'http.js'], ['sse', 'sse.js']])) {
+    test(`a module that does not come is asked for again (${file})`, async () => {
+      const { page } = await browser.open(site.origin);
+      /** @type {string[]} */
+      const asked = [];
+      await page.setRequestInterception(true);
+      page.on('request', (request) => {
+        const { pathname, search } = new URL(request.url());
+        if (pathname === `/perigee/transports/${file}`) asked.push(search);
+        const fails = asked.length < 3 && asked.length > 0 && pathname.endsWith(file);
+        void (fails ? request.respond({ status: 503, body: 'not now' }) : request.continue());
+      });
+      const echoed = await page.evaluate(echo, { module: `${gateway.url}/perigee.js`, transport, bytes: 100_000 });
+      assertWhole(echoed);
+      assert.deepEqual(asked, ['', '?1', '?2']);
     });
   }
 

@@ -379,12 +379,8 @@ export class Attempts {
   #pollAgain(answered) {
     const quick = !answered.useful && Timers.now() - answered.startedAt < SHORT_POLL_MS;
     this.#emptyPolls = quick ? this.#emptyPolls + 1 : 0;
-    if (quick) {
-      this.#timers.after('poll', backoff(this.#emptyPolls - 1, this.#config.timing));
-    } else {
-      // The application gets its turn first, so that what it takes is acked by the next poll.
-      void macrotask().then(() => this.#owner.input(() => this.#pollNow(answered)));
-    }
+    if (quick) this.#timers.after('poll', backoff(this.#emptyPolls - 1, this.#config.timing));
+    else this.#pollNow(answered);
   }
 
   /** @param {Attempt} before */
@@ -395,16 +391,4 @@ export class Attempts {
     this.current.carriedBefore = before.carriedBefore;
     this.#session.detached(before.n, Timers.now(), { clean: true });
   }
-}
-
-/** After everything that was to happen at once. Unlike a timer it is not slowed down in a hidden page. */
-function macrotask() {
-  return /** @type {Promise<void>} */ (new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  }));
 }

@@ -11,7 +11,7 @@
  * @property {import('./options.js').Config} config
  * @property {import('./session.js').Session} session
  * @property {import('./attempts.js').Attempts} attempts
- * @property {import('./uplink.js').Uplink} uplink
+ * @property {() => import('./transports/http.js').Uplink | null} uplink
  */
 
 import { watchPage } from './page.js';
@@ -132,7 +132,7 @@ export class Health {
       attempts.cut('silence');
     } else {
       // Without an answer to a POST it is the network that does not work, and the session's own timeout decides.
-      if (uplink.answeredAt > this.#asked.at) this.#misses += 1;
+      if ((uplink()?.answeredAt ?? 0) > this.#asked.at) this.#misses += 1;
       if (this.#misses < MISSES) this.#ask();
       else {
         this.#stepping = current.why === 'step-up';

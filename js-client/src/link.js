@@ -10,6 +10,7 @@
  * @typedef {import('./options.js').Config} Config
  * @typedef {import('./session.js').Kind} Kind
  * @typedef {import('./stream.js').Stream} Stream
+ * @typedef {import('./transports/http.js').Uplink} Uplink
  * @typedef {import('./transports/transport.js').End} End
  * @typedef {'connecting' | 'attached' | 'detached' | 'closed'} LinkState
  *
@@ -22,7 +23,7 @@ import { Attempts, MAX_MESSAGE_BYTES } from './attempts.js';
 import { Session } from './session.js';
 import { errorCode } from './errors.js';
 import { Timers } from './timers.js';
-import { Uplink } from './uplink.js';
+import { loadHttp } from './transports/open.js';
 
 /** With less room than this a WebSocket is left to drain first, so that messages do not get small. */
 const LEAST_ROOM_BYTES = 8192;
@@ -30,6 +31,13 @@ const LEAST_ROOM_BYTES = 8192;
 const DRAIN_MS = 10;
 /** @type {readonly Code[]} what it is of no use to try again after */
 const FATAL = ['protocol', 'version', 'denied', 'lost'];
+
+/**
+ * Where what a page says last arrives though it goes: a browser lets go of what is on a stream of WebTransport then, but
+ * not of a POST.
+ * @type {readonly Kind[]}
+ */
+export const SAYS_GOODBYE = ['websocket', 'port'];
 
 export class Link {
   session;
@@ -44,7 +52,8 @@ export class Link {
   #emit;
   #whenOver;
   #timers;
-  #uplink;
+  /** @type {Uplink | null} comes when POSTs may be needed, so never while a WebSocket just works */
+  #uplink = null;
   /** @type {Map<Stream, () => void>} */
   #listeners = new Map();
   #pumping = false;
@@ -79,7 +88,6 @@ export class Link {
     this.#whenOver = onOver;
     this.session = new Session(config.timing, state);
     this.#timers = new Timers((name) => this.#onTimer(name));
-    this.#uplink = new Uplink(config, this.session, this.#timers, (failure) => this.#onPosted(failure));
     this.#attempts = new Attempts(config, this.session, this.#timers, {
       input: (change) => this.#input(change),
       attached: (attempt, from) => this.#onAttached(attempt, from),
@@ -145,7 +153,7 @@ export class Link {
   /** Lets go of the session without a word to anybody. */
   leave() {
     this.#over.abort();
-    this.#uplink.abort();
+    this.#uplink?.abort();
     this.#timers.clearAll();
     this.#attempts.close();
     this.#setState('closed');
@@ -163,13 +171,14 @@ export class Link {
     this.#loading ??= import('./health.js').then(({ Health }) => {
       this.#health = new Health({
         input: (change) => this.#input(change), config: this.#config, session: this.session, attempts: this.#attempts,
-        uplink: this.#uplink,
+        uplink: () => this.#uplink,
       }, this.#over.signal);
     }, () => {
       // Cut again meanwhile: the next transport that works brings it.
       this.#loading = null;
     });
     this.#health?.attached();
+    if (!SAYS_GOODBYE.includes(kind)) this.#withUplink();
     if (since !== null) {
       this.resumes += 1;
       this.#emit('resume', { transport: kind, afterMs: welcomedAt - since });
@@ -178,7 +187,8 @@ export class Link {
 
   /** @param {string} reason */
   #onDetached(reason) {
-    if (!this.#attempts.trying) this.#uplink.abort();
+    if (!this.#attempts.trying) this.#uplink?.abort();
+    this.#withUplink();
     this.#detachedSince(Timers.now());
     this.#setState('detached');
     this.#emit('detach', { reason });
@@ -256,7 +266,8 @@ export class Link {
     const { session } = this;
     const { kind, n } = session.uplink;
     if (kind === 'post') {
-      this.#uplink.pump();
+      if (this.#uplink) this.#uplink.pump();
+      else this.#withUplink(() => this.kick());
     } else if (kind === 'socket' && this.#attempts.current?.n === n) {
       const { transport } = this.#attempts.current;
       for (;;) {
@@ -334,15 +345,21 @@ export class Link {
     });
   }
 
+  /** @param {(uplink: Uplink) => void} [use] is called at once when it is there, because a page that goes does not wait */
+  #withUplink(use = () => {}) {
+    if (this.#uplink) use(this.#uplink);
+    // What does not come now is asked for again by what needs it next.
+    else loadHttp().then(({ Uplink }) => use(this.#uplink ??= new Uplink(this.#config, this.session, this.#timers, (failure) => this.#onPosted(failure))), () => {});
+  }
+
   /** @param {import('./codes.js').EndCode} code */
   #onOver(code) {
     const { session } = this;
     const last = session.lastWords();
     if (last !== null) {
       const { current } = this.#attempts;
-      // A browser lets go of what a page that is going has on a stream of WebTransport, but not of a POST.
-      if (current && ['websocket', 'port'].includes(current.kind) && !current.ended) current.transport.send(last);
-      else this.#uplink.sendLast(last);
+      if (current && SAYS_GOODBYE.includes(current.kind) && !current.ended) current.transport.send(last);
+      else if (session.confirmed) this.#withUplink((uplink) => uplink.sendLast(last));
     }
     this.leave();
     this.#whenOver(code === 'aborted' ? 'closed' : errorCode(code));

@@ -3,7 +3,8 @@
  * asks the one resource that says so. By POST, because a GET of the page's own origin carries no Origin header.
  */
 
-import { endpoint, refusal } from './transports/http.js';
+import { endpoint } from './transports/endpoint.js';
+import { loadHttp } from './transports/open.js';
 
 /**
  * @param {import('./options.js').Config} config
@@ -30,6 +31,7 @@ export async function askOrigin(config, signal) {
     if (response === null) return { code: 'denied', text: 'the origin of this page' };
   }
   if (response.ok) return null;
+  const { refusal } = await loadHttp();
   const { code, message } = await refusal(response);
   return code === null ? null : { code, text: message };
 }

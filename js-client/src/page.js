@@ -3,6 +3,7 @@
  */
 
 import { encode } from './frame.js';
+import { SAYS_GOODBYE } from './link.js';
 import { connection, network } from './memory.js';
 import { moved } from './remember.js';
 import { DETACH_LEAVING } from './session.js';
@@ -47,9 +48,8 @@ export function watchPage({ input, config, session, attempts, uplink }, health, 
     const { current } = attempts;
     if (current === null) return;
     const bytes = encode([{ type: 'DETACH', n: current.n, why: DETACH_LEAVING }]);
-    // As with the last words of a session.
-    if (['websocket', 'port'].includes(current.kind)) current.transport.send(bytes);
-    else uplink.sendLast(bytes);
+    if (SAYS_GOODBYE.includes(current.kind)) current.transport.send(bytes);
+    else uplink()?.sendLast(bytes);
     attempts.cut('hidden');
   });
   on('pageshow', (persisted) => {

@@ -5,7 +5,8 @@
 
 import { parseCode } from '../codes.js';
 import { decode } from '../frame.js';
-import { HttpError, endpoint } from './http.js';
+import { endpoint } from './endpoint.js';
+import { HttpError } from './http.js';
 import { fromBase64 } from './ticket.js';
 
 /** @typedef {import('../options.js').Config} Config */

@@ -1,26 +1,33 @@
 /**
- * One POST of frames, answered by frames: what stream, poll and uplink have in common. Knows HTTP and nothing of sessions.
+ * POSTs of frames, answered by frames: two transports made of them, and the uplink of all that only bring frames down.
+ *
+ * All that a page needs where nothing but HTTP works is in this one module, and it imports only what came with the first:
+ * what does not come on a bad network can be asked for again (`open.js`), and what that imports could not.
  */
 
 import { Fault, parseCode } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
+import { backoff } from '../ladder.js';
+import { Timers } from '../timers.js';
+import { endpoint } from './endpoint.js';
 
 /**
  * @typedef {import('../codes.js').Code} Code
  * @typedef {import('../frame.js').Frame} Frame
  * @typedef {import('../options.js').Config} Config
+ * @typedef {import('../session.js').Session} Session
+ * @typedef {import('./transport.js').End} End
  */
+
+/** docs/protocol.md section 7: the longest request body. */
+const MAX_BODY_BYTES = 131_072;
+/** On a slow network long bodies may never arrive in time; no shorter than this they are cut. */
+const MIN_BODY_BYTES = 4096;
+/** So many failures in a row say that this way up is blocked. */
+const BLOCKED_AFTER = 4;
 
 /** A request that came to nothing. `code` is null when no gateway said why. */
 export class HttpError extends /** @type {typeof Fault<Code | null>} */ (Fault) {}
-
-/**
- * @param {Config} config
- * @param {string} path below /perigee/v1/
- */
-export function endpoint(config, path) {
-  return `${config.url}/perigee/v1/${path}`;
-}
 
 /** The Authorization of an uplink. @param {Uint8Array} token */
 export function bearer(token) {
@@ -74,16 +81,40 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
  * @param {Config} config
  * @param {string} path
  * @param {import('./transport.js').Handlers} handlers
- * @param {(whole: boolean) => import('./transport.js').End} endOfReply what it means that the reply ended
+ * @param {(whole: boolean) => End | Promise<End>} endOfReply what it means that the reply ended
  * @returns {import('./transport.js').Transport}
  */
-export function openHttp(config, path, handlers, endOfReply) {
+function openHttp(config, path, handlers, endOfReply) {
   const controller = new AbortController();
   const { signal } = controller;
   exchange(config, path, handlers.hello(), { signal }, (frames) => signal.aborted || handlers.frames(frames))
     .then(endOfReply, endOf)
     .then((end) => signal.aborted || handlers.end(end));
   return { room: () => 0, send: () => {}, close: () => controller.abort() };
+}
+
+/** One POST whose reply never ends by itself. @type {import('./transport.js').Open} */
+export const openStream = (config, sid, handlers) => openHttp(config, `${sid}/stream`, handlers, () => ({
+  code: null, text: 'the stream ended',
+}));
+
+/** One POST and its reply, which the gateway holds until it has something to say. @type {import('./transport.js').Open} */
+export const openPoll = (config, sid, handlers) => openHttp(config, `${sid}/poll`, handlers, async (whole) => {
+  // The application gets its turn first, so that what it takes is acked by the next poll.
+  await macrotask();
+  return { code: null, text: 'the reply was cut', clean: whole };
+});
+
+/** After everything that was to happen at once. Unlike a timer it is not slowed down in a hidden page. */
+function macrotask() {
+  return /** @type {Promise<void>} */ (new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  }));
 }
 
 /**
@@ -108,10 +139,116 @@ export async function refusal(response) {
 /**
  * What went wrong, as a transport reports it.
  * @param {unknown} error
- * @returns {import('./transport.js').End}
+ * @returns {End}
  */
 export function endOf(error) {
   if (error instanceof FrameError) return { code: error.code, text: error.message, broken: true };
   if (error instanceof HttpError) return { code: error.code, text: error.message };
   return { code: null, text: error instanceof Error ? error.message : String(error) };
+}
+
+/**
+ * The uplink of the transports that only bring frames down: POSTs, one in flight, each repeated after a failure.
+ * Knows when to send; what to send and what a failure means for it is the session's business.
+ *
+ * Invariants: at most one POST in flight; a POST that failed is followed by a pause.
+ */
+export class Uplink {
+  /** When a POST was answered last. */
+  answeredAt = 0;
+
+  #config;
+  #session;
+  #timers;
+  #onDone;
+  /** @type {AbortController | null} of the POST in flight */
+  #flight = null;
+  #bodyBytes = MAX_BODY_BYTES;
+  /** POSTs in a row that failed or were not taken whole. */
+  #setbacks = 0;
+
+  /**
+   * @param {Config} config
+   * @param {Session} session
+   * @param {Timers} timers where the pause is kept, as `up`
+   * @param {(failure: (End & { blocked: boolean }) | null) => void} onDone after each POST
+   */
+  constructor(config, session, timers, onDone) {
+    this.#config = config;
+    this.#session = session;
+    this.#timers = timers;
+    this.#onDone = onDone;
+  }
+
+  /** Sends what is due, unless a POST is in flight or a pause is due first. */
+  pump() {
+    if (this.#flight || this.#timers.has('up')) return;
+    const bytes = this.#session.pollTransmit(this.#bodyBytes, Timers.now());
+    if (bytes !== null) void this.#post(bytes, this.#session.uplink.epoch);
+  }
+
+  /** Gives the POST in flight up. */
+  abort() {
+    this.#timers.clear('up');
+    this.#flight?.abort();
+    this.#flight = null;
+  }
+
+  /**
+   * A last message for a session that ends or leaves. Whether it arrives changes nothing here, so its answer is not
+   * waited for; the gateway has its timeouts.
+   * @param {Uint8Array} bytes
+   */
+  sendLast(bytes) {
+    const { sid, token } = this.#session;
+    if (sid === null) return;
+    exchange(this.#config, `${sid}/up`, bytes, { token, keepalive: true }, () => {}).catch(() => {});
+  }
+
+  /** @param {Uint8Array} bytes @param {number} epoch */
+  async #post(bytes, epoch) {
+    const flight = new AbortController();
+    this.#flight = flight;
+    let late = false;
+    const timeout = setTimeout(() => {
+      late = true;
+      flight.abort();
+    }, this.#config.timing.upTimeoutMs);
+    /** @type {Frame[]} */
+    const frames = [];
+    /** @type {End | null} */
+    let failure = null;
+    try {
+      const { sid, token } = this.#session;
+      const { form } = this.#session.uplink;
+      const send = form ? (await import('./form.js')).exchangeByForm : exchange;
+      const whole = await send(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
+      if (!whole) failure = { code: null, text: 'the reply was cut' };
+    } catch (error) {
+      failure = endOf(error);
+    }
+    clearTimeout(timeout);
+    if (this.#flight !== flight) return;
+    this.#flight = null;
+    if (failure === null) {
+      this.answeredAt = Timers.now();
+      this.#bodyBytes = Math.min(MAX_BODY_BYTES, this.#bodyBytes * 2);
+      // A gateway that did not take everything will not do so the sooner for being asked at once.
+      if (this.#session.upDone(frames, epoch, Timers.now())) this.#pause();
+      else this.#setbacks = 0;
+      this.#onDone(null);
+      return;
+    }
+    if (late) this.#bodyBytes = Math.max(MIN_BODY_BYTES, Math.floor(this.#bodyBytes / 2));
+    this.#session.upFailed(epoch);
+    this.#pause();
+    const blocked = this.#setbacks >= BLOCKED_AFTER && epoch === this.#session.uplink.epoch;
+    if (blocked) this.#setbacks = 0;
+    this.#onDone({ ...failure, blocked });
+  }
+
+  #pause() {
+    this.#timers.after('up', backoff(this.#setbacks, this.#config.timing));
+    this.#setbacks += 1;
+  }
 }

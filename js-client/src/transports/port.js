@@ -1,7 +1,5 @@
 /** A MessagePort to the worker that has one session for all tabs: frames both ways, and news of that session. */
 
-import { endOf } from './http.js';
-
 /** @type {import('./transport.js').Open} */
 export function openPort({ url, shared }, sid, handlers) {
   if (shared === null) throw new TypeError('nothing is shared');
@@ -42,7 +40,7 @@ export function openPort({ url, shared }, sid, handlers) {
     there.postMessage({ frames: handlers.hello().slice() });
     void lock(there, unlock.signal);
   } catch (error) {
-    queueMicrotask(() => end({ ...endOf(error), absent: true }));
+    queueMicrotask(() => end({ code: null, text: String(error), absent: true }));
   }
   return {
     // The windows of the streams bound what is on its way.

@@ -1,6 +1,7 @@
 /** Server-sent events: the browser reads them and, after a cut, asks again by itself for what comes next. Brings frames down only. */
 
-import { endpoint, refusal } from './http.js';
+import { endpoint } from './endpoint.js';
+import { refusal } from './http.js';
 import { openWithTicket } from './ticket.js';
 
 /** @type {import('./transport.js').Open} */

@@ -1,7 +1,8 @@
 /** What the downlinks have in common that a ticket is shown for: how the ticket is read, and the frames that come as base64. */
 
 import { decode } from '../frame.js';
-import { HttpError, endOf, endpoint } from './http.js';
+import { endpoint } from './endpoint.js';
+import { HttpError, endOf } from './http.js';
 
 /**
  * @typedef {import('../options.js').Config} Config

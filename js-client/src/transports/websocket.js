@@ -2,7 +2,7 @@
 
 import { codeName } from '../codes.js';
 import { FrameError, decode } from '../frame.js';
-import { endpoint } from './http.js';
+import { endpoint } from './endpoint.js';
 
 const SUBPROTOCOL = 'perigee.v1';
 /** What may wait in the browser's queue: enough to keep a fast network busy, little enough to switch away from. */

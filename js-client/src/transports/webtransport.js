@@ -2,7 +2,8 @@
 
 import { codeName } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
-import { endOf, endpoint, refusal } from './http.js';
+import { endpoint } from './endpoint.js';
+import { endOf, refusal } from './http.js';
 
 /** What may wait to be sent: enough to keep a fast network busy, little enough to switch away from. */
 const QUEUE_BYTES = 65_536;
