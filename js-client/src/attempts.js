@@ -19,6 +19,7 @@
  * @property {number} startedAt
  * @property {number} welcomedAt 0 until then
  * @property {number} heardAt on the wall clock
+ * @property {number} [answered] the `t` of a PONG, as long as nothing came behind it
  * @property {number} carriedBefore bytes of the session, both ways, when it was welcomed
  * @property {boolean} ended the transport is gone
  * @property {boolean} clean it ended as it should: a poll was answered
@@ -42,6 +43,8 @@ export const MAX_MESSAGE_BYTES = 65_536;
 const SHORT_LIFE_MS = 5000;
 /** A poll that is answered sooner than this with nothing was not held, so the next one waits. */
 const SHORT_POLL_MS = 500;
+/** The end of an attempt that was answered only because it was ended comes this soon after the answer. */
+const LATE_MS = 500;
 /** Frames that a poll may bring again and again without any progress. */
 const REPEATABLE = ['WELCOME', 'DETACH', 'PAD', 'ACK', 'DATA', 'OPENED'];
 
@@ -167,12 +170,16 @@ export class Attempts {
     if (attempt === undefined) return;
     if (type === 'welcome') this.#onWelcome(attempt);
     else if (type === 'refused') this.#onFailed(attempt, event);
-    else if (type === 'late') {
-      // An older attempt was answered while a newer one is under way. The gateway turns to the newer one, so the
-      // transport that works has to be attached anew, this time without a competitor.
-      this.#dropPending();
-      this.#start(attempt.kind, attempt.why, { race: false });
-    }
+    // An older attempt was answered while a newer one is under way, be it that its end freed what was held back.
+    else if (type === 'late') this.#timers.after(`late:${n}`, LATE_MS);
+  }
+
+  /** Answered late, and not by its end. @param {Attempt} attempt */
+  #onLate(attempt) {
+    // The gateway turns to the newer one, so the transport that works has to be attached anew, this time without a
+    // competitor.
+    this.#dropPending();
+    this.#start(attempt.kind, attempt.why, { race: false });
   }
 
   /** @param {Attempt} attempt */
@@ -204,7 +211,8 @@ export class Attempts {
       // The gateway saw a newer number, of an attempt that was given up since: a yet newer one is what it takes.
       this.#pending.delete(n);
       this.#discard(pending);
-      if (!this.trying) this.#start(pending.kind, pending.why);
+      if (this.trying) this.#ladder.failed(pending.kind);
+      else this.#start(pending.kind, pending.why);
     } else if (this.current?.n === n && this.current.kind !== 'poll' && !this.trying) {
       if (why === DETACH_ROTATE) this.#start(this.current.kind, 'rotate');
       else if (why === DETACH_SUPERSEDED) this.#lose(this.current, 'superseded', { trusted: true });
@@ -230,8 +238,11 @@ export class Attempts {
         if (current?.ended) this.#pollNow(current);
         return;
       default: {
-        const attempt = this.#pending.get(Number(name.slice('attempt:'.length)));
-        if (attempt) this.#onFailed(attempt, { code: null, text: 'no answer' });
+        const [what, n] = name.split(':');
+        const attempt = this.#pending.get(Number(n));
+        if (attempt === undefined) return;
+        if (what === 'late') this.#onLate(attempt);
+        else this.#onFailed(attempt, { code: null, text: 'no answer' });
       }
     }
   }
@@ -267,9 +278,11 @@ export class Attempts {
     // The transport may ask for its first message before there is a transport.
     const transport = OPEN[kind](this.#config, session.sid ?? 'new', {
       hello: () => session.hello(n, MAX_MESSAGE_BYTES),
-      frames: (frames) => this.#owner.input(() => {
+      frames: (frames, more) => this.#owner.input(() => {
         const before = this.#carried;
         attempt.heardAt = Date.now();
+        const last = frames.at(-1);
+        attempt.answered = last?.type === 'PONG' && !more ? last.t : -1;
         session.receive(frames, n, Timers.now());
         attempt.useful ||= this.#carried > before || frames.some(({ type }) => !REPEATABLE.includes(type));
       }),
@@ -350,7 +363,7 @@ export class Attempts {
 
   /** Ends an attempt's transport and tells the session. @param {Attempt} attempt */
   #discard(attempt) {
-    this.#timers.clear(`attempt:${attempt.n}`);
+    this.#timers.clear(`attempt:${attempt.n}`, `late:${attempt.n}`);
     if (!attempt.ended) attempt.transport.close();
     attempt.ended = true;
     this.#session.detached(attempt.n, Timers.now());

@@ -31,8 +31,9 @@ const CHECK_MS = 30_000;
 export class Health {
   #parts;
   #timers;
-  /** @type {{ n: number, wall: number, at: number } | null} the last PING */
+  /** @type {{ n: number, t: number, wall: number, at: number } | null} the last PING */
   #asked = null;
+  #doubts = 0;
   #misses = 0;
   /** A better rung is tried. */
   #stepping = false;
@@ -110,14 +111,15 @@ export class Health {
     return current !== null && attempts.forced === null && ['stream', 'sse', 'htmlfile'].includes(current.kind);
   }
 
-  #ask() {
+  /** @param {number} [t] an answer to any PING that has it will do */
+  #ask(t = this.#doubts += 1) {
     const { attempts: { current }, session, config } = this.#parts;
     if (current === null) return;
     const wall = Date.now();
-    this.#asked = { n: current.n, wall, at: Timers.now() };
+    this.#asked = { n: current.n, t, wall, at: Timers.now() };
     // What was heard in this very millisecond is no answer.
     current.heardAt = Math.min(current.heardAt, wall - 1);
-    session.probe(current.n);
+    session.probe(t);
     this.#timers.after('answer', Math.max(config.timing.probeMs, 4 * (current.welcomedAt - current.startedAt)));
   }
 
@@ -126,14 +128,19 @@ export class Health {
     const { attempts, uplink } = this.#parts;
     const { current } = attempts;
     if (current === null || current.n !== this.#asked?.n) return;
-    if (current.heardAt >= this.#asked.wall) {
-      this.#misses = 0;
+    const { t } = this.#asked;
+    const heard = current.heardAt >= this.#asked.wall;
+    if (heard) this.#misses = 0;
+    if (current.answered === t) return;
+    if (heard) {
+      // Who holds back passes on what fills his buffers, answers before it too: what counts is an answer that nothing follows.
+      if (this.#mayBeHeldBack()) this.#ask(t);
     } else if (isSocket(current.kind)) {
       attempts.cut('silence');
     } else {
       // Without an answer to a POST it is the network that does not work, and the session's own timeout decides.
       if ((uplink()?.answeredAt ?? 0) > this.#asked.at) this.#misses += 1;
-      if (this.#misses < MISSES) this.#ask();
+      if (this.#misses < MISSES) this.#ask(t);
       else {
         this.#stepping = current.why === 'step-up';
         attempts.giveUp('held back', true);

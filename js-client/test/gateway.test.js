@@ -309,6 +309,22 @@ test('an answer that comes late wins nothing it should not', async (t) => {
   assert.equal((await within(collect(socket.readable), 'the echo')).toString(), 'x');
 });
 
+test('an answer that only its end set free wins nothing', async (t) => {
+  const { gateway, fake, events } = await setup(t, { transports: ['stream', 'poll'], raceAfterMs: 50 }, (one) => {
+    one.streamPieces = 65_536;
+  });
+  const socket = new TCPSocket('echo', { gateway });
+  await within(socket.opened, 'opened');
+  gateway.cut();
+  const writer = socket.writable.getWriter();
+  await writer.write('x');
+  await writer.close();
+  assert.equal((await within(collect(socket.readable), 'the echo')).toString(), 'x');
+  await until(() => gateway.transport === 'poll', 'by poll');
+  assert.ok(!events.some(({ name, to }) => name === 'transport' && to === 'stream'));
+  assert.equal(fake.requests.stream, 1);
+});
+
 test('up the ladder without a pause', async (t) => {
   const { gateway, fake, events } = await setup(t, { stepUpAfterMs: 30 }, (one) => one.broken.add('websocket').add('stream'));
   const socket = new TCPSocket('echo', { gateway });

@@ -56,6 +56,22 @@ test('a stream that is held back on its way is left for a poll', async (t) => {
   assert.ok((await within(collect(socket.readable), 'the echo')).equals(pattern(1, 0, 50_000)), 'nothing is lost');
 });
 
+test('a stream of which only the end is held back is left for a poll', async (t) => {
+  const { gateway, fake, events } = await setup(t, { transports: ['stream', 'poll'], probeMs: 500 });
+  gateway.on('transport', () => {
+    fake.streamPieces = 8192;
+  });
+  const socket = new TCPSocket('echo', { gateway });
+  await until(() => fake.roles.size === 1 && fake.role.heard.some((frame) => frame.type === 'PING' && frame.t > 0), 'asked');
+  // The beginning of the echo comes after that, and is no answer.
+  const writer = socket.writable.getWriter();
+  await writer.write(pattern(1, 0, 20_000));
+  await writer.close();
+  assert.ok((await within(collect(socket.readable), 'the echo')).equals(pattern(1, 0, 20_000)));
+  assert.ok(events.some(({ name, reason }) => name === 'detach' && reason === 'held back'));
+  assert.equal(fake.requests.stream, 1);
+});
+
 test('a stream that moves is left alone', async (t) => {
   const { gateway, fake, events } = await setup(t, { transports: ['stream', 'poll'], probeMs: 500 });
   const { sleep } = makeClock(t);

@@ -41,7 +41,7 @@ export function bearer(token) {
  * @param {string} path
  * @param {Uint8Array} body
  * @param {{ token?: Uint8Array, signal?: AbortSignal, keepalive?: boolean }} options
- * @param {(frames: Frame[]) => void} onFrames
+ * @param {(frames: Frame[], more?: boolean) => void} onFrames and whether there is the beginning of one more
  * @returns {Promise<boolean>} the reply was a whole number of frames
  * @throws {HttpError | FrameError} or what fetch throws
  */
@@ -68,7 +68,8 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return decoder.pending === 0;
-      onFrames(decoder.push(value));
+      const frames = decoder.push(value);
+      onFrames(frames, decoder.pending > 0);
     }
   } catch (error) {
     if (error instanceof FrameError) await reader.cancel();
@@ -87,7 +88,7 @@ export async function exchange(config, path, body, { token, signal, keepalive = 
 function openHttp(config, path, handlers, endOfReply) {
   const controller = new AbortController();
   const { signal } = controller;
-  exchange(config, path, handlers.hello(), { signal }, (frames) => signal.aborted || handlers.frames(frames))
+  exchange(config, path, handlers.hello(), { signal }, (frames, more) => signal.aborted || handlers.frames(frames, more))
     .then(endOfReply, endOf)
     .then((end) => signal.aborted || handlers.end(end));
   return { room: () => 0, send: () => {}, close: () => controller.abort() };

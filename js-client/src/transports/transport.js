@@ -14,7 +14,7 @@
  *
  * @typedef {object} Handlers
  * @property {() => Uint8Array} hello makes the first message when it can be sent
- * @property {(frames: Frame[]) => void} frames
+ * @property {(frames: Frame[], more?: boolean) => void} frames and whether the beginning of one more came behind them
  * @property {(end: End) => void} end called once, unless the link ended it
  *
  * @typedef {object} Transport

@@ -61,6 +61,8 @@ export class FakeGateway {
   cutStreamAfter = Infinity;
   /** A proxy lets the first piece of a stream pass and waits with the rest for an end that does not come. */
   holdStreams = false;
+  /** A proxy passes streams on in pieces of so many bytes, and the rest when they end. */
+  streamPieces = 1;
   /** @type {string | null} the only origin that is allowed */
   origin = null;
   /** Streams of `slow` backends take what they got. */
@@ -293,6 +295,7 @@ export class FakeGateway {
     response.writeHead(200, { 'content-type': 'application/octet-stream' });
     response.flushHeaders();
     let sent = 0;
+    let held = Buffer.alloc(0);
     /** @type {Transport} */
     const transport = {
       kind: verb === 'poll' ? 'poll' : 'stream', n, role, held: [], prompt: prompt ?? false,
@@ -306,9 +309,12 @@ export class FakeGateway {
           return;
         }
         sent += bytes.length;
-        response.write(bytes);
+        held = Buffer.concat([held, bytes]);
+        const whole = transport.kind === 'stream' ? held.length - held.length % this.streamPieces : held.length;
+        if (whole > 0) response.write(held.subarray(0, whole));
+        held = held.subarray(whole);
       },
-      end: () => response.end(), destroy: () => response.destroy(),
+      end: () => response.end(held), destroy: () => response.destroy(),
     };
     this.transports.add(transport);
     response.on('close', () => this.transports.delete(transport));
