@@ -6,7 +6,9 @@
 //!   into room that the session has: that is the whole of the backpressure;
 //! - a poll never waits for one stream: each backend has its own waker.
 
+mod attaching;
 mod attachment;
+mod command;
 mod ready;
 mod streams;
 
@@ -19,15 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use perigee_session::{
-    Attach, Code, Config, DetachReason, Event, Hello, Link, Position, Session, StreamId,
-};
+use perigee_session::{Code, Config, Event, Position, Session, StreamId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Sleep,
 };
 
+pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise};
 use self::{
     attachment::{Attachment, Outcome},
     streams::Streams,
@@ -38,10 +38,7 @@ use crate::{
     policy::quote,
     registry::{DetachedSince, Identity},
     shared::Shared,
-    transport::{
-        Downlink, Input,
-        ticket::{Kind, TicketHash, Tickets},
-    },
+    transport::{Input, ticket::Tickets},
 };
 
 /// Commands that wait for the task; more wait at their senders.
@@ -50,73 +47,10 @@ pub(crate) const INBOX_COMMANDS: usize = 16;
 const ROUNDS_PER_POLL: usize = 8;
 /// Commands and messages taken in one round.
 const INPUTS_PER_ROUND: usize = 16;
-/// A reply that ends leaves its session without transport until the next one comes. A resume
-/// timeout shorter than this gap would end sessions that are in use.
-const POLL_GAP: Duration = Duration::from_secs(10);
 /// What clients are told whose gateway stops.
 pub(crate) const STOPPING: &str = "the gateway is stopping";
 /// How long an ended session waits for its transport to take the last frames.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What handlers ask of the task.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// A transport that said HELLO.
-    Attach(Box<NewAttachment>),
-    /// HELLO of a transport whose downlink is to come with a ticket.
-    Promise(Box<Promise>),
-    /// A downlink for an attachment that has a ticket.
-    Continue(Box<Continuation>),
-    /// Frames from an uplink request.
-    Up {
-        body: Bytes,
-        reply: oneshot::Sender<Vec<u8>>,
-    },
-    /// Tell the client that the gateway stops, and end the session somewhere in the second half
-    /// of this time.
-    GoAway { grace: Duration },
-    /// End the session.
-    End { code: Code, why: &'static str },
-}
-
-/// A transport that said HELLO, with the frames that came in the same message.
-pub(crate) struct NewAttachment {
-    pub(crate) hello: Hello,
-    pub(crate) frames: Bytes,
-    pub(crate) downlink: Downlink,
-}
-
-/// HELLO and the frames after it, and the ticket that the downlink will be asked for with.
-#[derive(Debug)]
-pub(crate) struct Promise {
-    pub(crate) hello: Hello,
-    pub(crate) frames: Bytes,
-    pub(crate) ticket: TicketHash,
-    pub(crate) kind: Kind,
-    /// The session's id.
-    pub(crate) reply: oneshot::Sender<Result<String, Code>>,
-}
-
-/// A downlink for attachment `n`, whose ticket was shown.
-pub(crate) struct Continuation {
-    pub(crate) n: u32,
-    /// How far the client got; `None` before it got anything.
-    pub(crate) position: Option<Position>,
-    pub(crate) downlink: Downlink,
-    pub(crate) verdict: oneshot::Sender<Result<(), Code>>,
-}
-
-impl std::fmt::Debug for Continuation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} {:?}", self.downlink.name(), self.n, self.position)
-    }
-}
-
-impl std::fmt::Debug for NewAttachment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?}", self.downlink.name(), self.hello)
-    }
-}
 
 /// The owner of one session.
 pub(crate) struct SessionTask {
@@ -301,107 +235,6 @@ impl SessionTask {
         }
     }
 
-    fn attach(&mut self, new: NewAttachment, now: Instant) {
-        let NewAttachment {
-            hello,
-            frames,
-            downlink,
-        } = new;
-        match self.session.handle_hello(&hello, downlink.link(), now) {
-            Attach::Stale => {
-                self.session.handle_message(&frames, now);
-                downlink.finish(superseded(hello.n), Code::Rotate, &self.shared.tasks);
-            }
-            Attach::Newest { .. } => {
-                self.supersede(now);
-                self.carry(hello.n, downlink, now);
-                self.session.handle_message(&frames, now);
-            }
-        }
-    }
-
-    /// A newer attachment takes the place of the one in use.
-    fn supersede(&mut self, now: Instant) {
-        if let Some(former) = self.attachment.take() {
-            let last = superseded(former.n);
-            former
-                .downlink
-                .finish(last, Code::Rotate, &self.shared.tasks);
-        }
-        self.promised = None;
-        self.tickets.retire(self.tickets_die_at(now));
-    }
-
-    /// This downlink carries attachment `n` from now on.
-    fn carry(&mut self, n: u32, downlink: Downlink, now: Instant) {
-        let resumed = std::mem::take(&mut self.was_cut);
-        self.streams.attached(downlink.name(), resumed, now);
-        self.link_has_gaps = downlink.link() == Link::Poll;
-        self.update_resume_timeout();
-        let timeouts = &self.shared.config.timeouts;
-        self.attachment = Some(Attachment::new(n, downlink, timeouts, now));
-        self.detached_at = None;
-        self.detached.set(None);
-    }
-
-    /// Begins an attachment that has no downlink before its ticket is shown.
-    fn promise(&mut self, promise: Promise, now: Instant) {
-        let Promise {
-            hello,
-            frames,
-            ticket,
-            kind,
-            reply,
-        } = promise;
-        // If the request is gone, nobody has the ticket.
-        match self.session.handle_hello(&hello, kind.link(), now) {
-            Attach::Stale => _ = reply.send(Err(Code::Rotate)),
-            Attach::Newest { .. } => {
-                self.supersede(now);
-                self.promised = Some((hello.n, self.session.position()));
-                self.link_has_gaps = true;
-                self.update_resume_timeout();
-                self.detach(hello.n, now);
-                let dead_at = self.tickets_die_at(now);
-                self.tickets.issue(ticket, hello.n, kind, dead_at);
-                _ = reply.send(Ok(self.sid.clone()));
-            }
-        }
-        self.session.handle_message(&frames, now);
-    }
-
-    /// Goes on with an attachment whose ticket was shown.
-    fn go_on(&mut self, continuation: Continuation, now: Instant) {
-        let Continuation {
-            n,
-            position,
-            downlink,
-            verdict,
-        } = continuation;
-        let outcome = match &self.promised {
-            Some((promised, start)) if *promised == n => {
-                let from = position.as_ref().unwrap_or(start);
-                self.session
-                    .continue_attachment(n, downlink.link(), from, now)
-            }
-            _ => Err(Code::Rotate),
-        };
-        if outcome.is_ok() {
-            if let Some(former) = self.attachment.take() {
-                former.downlink.rotate(&self.shared.tasks);
-            }
-            self.carry(n, downlink, now);
-            self.tickets.in_use(n);
-        }
-        // If the request is gone, its downlink says so.
-        _ = verdict.send(outcome);
-    }
-
-    /// When tickets are dead that are of no use from now on.
-    fn tickets_die_at(&self, now: Instant) -> Instant {
-        now + self.shared.config.timeouts.ticket
-    }
-
     fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         for taken in 0..INPUTS_PER_ROUND {
             let Some(attachment) = &mut self.attachment else {
@@ -429,32 +262,6 @@ impl SessionTask {
             self.handle_events(now);
         }
         true
-    }
-
-    /// The transport of attachment `n` is gone.
-    fn detach(&mut self, n: u32, now: Instant) {
-        self.session.detach(n, now);
-        self.tickets.retire(self.tickets_die_at(now));
-        self.detached_at = Some(now);
-        self.streams.detached(now);
-        self.detached.set(Some(self.shared.uptime_ms(now)));
-    }
-
-    /// The session lives as long without a transport as the stream that may wait longest.
-    fn update_resume_timeout(&mut self) {
-        let default = self.shared.config.timeouts.resume;
-        let resume = self.streams.resume_timeout().unwrap_or(default);
-        self.session
-            .set_resume_timeout(resume.max(self.least_gap()));
-    }
-
-    /// The shortest time without a transport that says nothing of the client.
-    fn least_gap(&self) -> Duration {
-        if self.link_has_gaps {
-            POLL_GAP
-        } else {
-            Duration::ZERO
-        }
     }
 
     fn handle_events(&mut self, now: Instant) -> bool {
@@ -598,13 +405,6 @@ impl Drop for SessionTask {
         self.shared.registry.remove(&self.sid);
         self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
     }
-}
-
-/// DETACH for an attachment that a newer one replaced.
-fn superseded(n: u32) -> Vec<u8> {
-    let mut frames = Vec::new();
-    Session::transmit_detach(n, DetachReason::Superseded, &mut frames);
-    frames
 }
 
 /// How long a session goes on when its gateway stops: each its own time in the second half of the

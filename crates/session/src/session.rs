@@ -1,9 +1,10 @@
 //! One endpoint of a session: its streams, its attachment and its timers.
 //!
-//! `input` applies what arrives, `output` says what to transmit; this file holds the state and
+//! `attachment` joins a transport to the session, `input` applies what arrives, `output` says what to transmit; this file holds the state and
 //! what the service side does with it. Client and gateway are one type because their rules differ
 //! in few places ([`Role`]).
 
+mod attachment;
 mod input;
 pub(crate) mod mutant;
 mod output;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    Code, Config, Entry, Event, Hello, StreamId, StreamStats, TOKEN_LEN, VERSION,
+    Code, Config, Event, StreamId, StreamStats, TOKEN_LEN,
     stream_ids::StreamIds,
     timer::{Timer, TimerTable},
     tombstone::Tombstones,
@@ -236,44 +237,6 @@ impl Session {
     /// Sets how long the session is kept when detached, from the next detach on.
     pub fn set_resume_timeout(&mut self, resume: Duration) {
         self.config.resume = resume;
-    }
-
-    /// Starts an attachment (client) and returns its number; HELLO is the next frame transmitted.
-    pub fn attach(&mut self, link: Link, uplink: Uplink, now: Instant) -> u32 {
-        debug_assert_eq!(self.role, Role::Client);
-        self.last_n += 1;
-        self.attachment = Some(Attachment {
-            n: self.last_n,
-            link,
-            awaits_welcome: uplink == Uplink::Fresh,
-        });
-        self.control.hello = true;
-        self.tell_opens_again();
-        self.timers.stop(Timer::Resume);
-        self.heard(now);
-        self.last_n
-    }
-
-    /// The attachment `n` ended; nothing happens if it is not the one in use.
-    pub fn detach(&mut self, n: u32, now: Instant) {
-        if self.attachment() != Some(n) {
-            return;
-        }
-        self.attachment = None;
-        self.control.welcome = None;
-        self.control.hello = false;
-        self.control.ping = false;
-        self.timers.stop(Timer::Heartbeat);
-        self.timers.stop(Timer::PeerDead);
-        self.timers.stop(Timer::Tombstone);
-        if self.role == Role::Gateway && self.ended.is_none() {
-            let keep = if self.confirmed {
-                self.config.resume
-            } else {
-                self.config.confirm
-            };
-            self.timers.set(Timer::Resume, now + keep);
-        }
     }
 
     /// Opens a stream (client).
@@ -536,35 +499,6 @@ impl Session {
                 self.timers.set(Timer::Tombstone, deadline)
             }
             _ => self.timers.stop(Timer::Tombstone),
-        }
-    }
-
-    fn entries(&mut self) -> Vec<Entry> {
-        self.streams
-            .iter_mut()
-            .map(|(&stream, s)| Entry {
-                stream,
-                rn: s.receive.rn(),
-                limit: s.receive.grant(),
-                base: s.send.base(),
-            })
-            .collect()
-    }
-
-    fn hello(&mut self) -> Hello {
-        let previous = self.attachment().unwrap_or(self.last_n);
-        Hello {
-            version: VERSION,
-            caps: 0,
-            n: previous,
-            next_stream: self.next_stream,
-            initial: self.config.window,
-            token: self
-                .identity
-                .as_ref()
-                .map_or([0; TOKEN_LEN], |(_, token)| *token),
-            prompt: false,
-            entries: self.entries(),
         }
     }
 }

@@ -1,15 +1,12 @@
-//! What arrives: HELLO and WELCOME, frames, deadlines (protocol sections 4 and 5).
+//! What arrives: frames and deadlines (protocol section 5).
 
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use super::{Attach, Attachment, Link, Role, Session, Welcoming, stream::Stream};
-use crate::{
-    Code, CodecError, Entry, Event, Frame, Hello, Position, StreamId, Timer, Welcome,
-    receive::Received, send::SendLog,
-};
+use super::{Role, Session, stream::Stream};
+use crate::{Code, CodecError, Event, Frame, StreamId, Timer, receive::Received, send::SendLog};
 
 /// PINGs answered at a time; a peer that sends more gets an answer to the newest.
 const MAX_PONGS: usize = 4;
@@ -18,134 +15,6 @@ const MAX_PONGS: usize = 4;
 const REWIND_PAUSE: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Applies a HELLO (gateway), the first frame of an attachment.
-    ///
-    /// The caller has checked the token. With [`Attach::Newest`] the WELCOME is the next frame
-    /// transmitted.
-    pub fn handle_hello(&mut self, hello: &Hello, link: Link, now: Instant) -> Attach {
-        debug_assert_eq!(self.role, Role::Gateway);
-        if hello.n <= self.last_n || self.ended.is_some() {
-            return Attach::Stale;
-        }
-        let former = self.attachment();
-        let first = self.last_n == 0;
-        if !first {
-            self.confirm();
-        }
-        self.last_n = hello.n;
-        self.peer_initial = self.peer_initial.max(hello.initial);
-        self.attachment = Some(Attachment {
-            n: hello.n,
-            link,
-            awaits_welcome: false,
-        });
-        self.timers.stop(Timer::Resume);
-        self.heard(now);
-
-        let listed: BTreeSet<StreamId> = hello.entries.iter().map(|entry| entry.stream).collect();
-        let left_out: Vec<StreamId> = self
-            .streams
-            .keys()
-            .filter(|id| !listed.contains(id))
-            .copied()
-            .collect();
-        for id in left_out {
-            if id < hello.next_stream {
-                self.close_forgotten(id, now);
-            } else {
-                self.begin_again(id);
-            }
-        }
-        self.ids.announce(hello.next_stream, &listed);
-        self.apply_entries(&hello.entries, now);
-
-        let prompt = first || hello.prompt || link == Link::Open;
-        self.control.welcomed_in = None;
-        self.control.welcome = Some(if prompt {
-            Welcoming::Prompt
-        } else {
-            Welcoming::Lazy
-        });
-        self.tombstones.postpone(now + self.config.tombstone);
-        self.arm_tombstones();
-        Attach::Newest { former }
-    }
-
-    /// Attachment `n` goes on over another transport, where the frames that its client has end
-    /// (gateway).
-    ///
-    /// Bytes after `from` are transmitted again, and so is everything else that was said after it.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Rotate`] if `n` is not the newest attachment or the session is over, and
-    /// [`Code::Protocol`] if nobody can have got that far.
-    pub fn continue_attachment(
-        &mut self,
-        n: u32,
-        link: Link,
-        from: &Position,
-        now: Instant,
-    ) -> Result<(), Code> {
-        debug_assert_eq!(self.role, Role::Gateway);
-        if n != self.last_n || self.ended.is_some() {
-            return Err(Code::Rotate);
-        }
-        let beyond = |&(id, offset): &(StreamId, u64)| {
-            self.streams
-                .get(&id)
-                .is_some_and(|stream| offset > stream.send.sent().max(stream.send.base()))
-        };
-        if from.batch > self.batch || from.offsets.iter().any(beyond) {
-            return Err(Code::Protocol);
-        }
-        self.attachment = Some(Attachment {
-            n,
-            link,
-            awaits_welcome: false,
-        });
-        self.timers.stop(Timer::Resume);
-        self.heard(now);
-        if self
-            .control
-            .welcomed_in
-            .is_none_or(|batch| batch > from.batch)
-        {
-            self.control.welcome = Some(Welcoming::Prompt);
-        } else {
-            self.confirm();
-        }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            self.rewind_stream(id, |send| from.of(id).unwrap_or(send.base()));
-            let Some(stream) = self.streams.get(&id) else {
-                continue;
-            };
-            let (opened, acked) = (stream.opened_in, stream.acked_in);
-            if opened > from.batch {
-                self.queue_open(id);
-            }
-            if acked > from.batch {
-                self.want_ack(id, true, now);
-            }
-        }
-        if let Some((after, code, batch)) = self.control.gone_away_in
-            && batch > from.batch
-        {
-            self.control.go_away = Some((after, code));
-        }
-        self.tombstones.tell_after(from.batch);
-        self.tombstones.postpone(now + self.config.tombstone);
-        self.arm_tombstones();
-        Ok(())
-    }
-
-    /// The client has its session, so that nobody needs to be told of it any more (gateway).
-    fn confirm(&mut self) {
-        self.confirmed = true;
-        self.identity = None;
-    }
-
     /// Applies a message that is a whole number of frames.
     ///
     /// A message that breaks the protocol ends the session.
@@ -206,13 +75,6 @@ impl Session {
             }
         }
         *bytes = &[];
-    }
-
-    /// Ends the streams that a WELCOME left out and that no RESET after it explained.
-    fn close_left_out(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.left_out) {
-            self.close_forgotten(id, now);
-        }
     }
 
     /// Applies the deadlines that passed.
@@ -435,7 +297,7 @@ impl Session {
     }
 
     /// Answers for a stream that does not exist.
-    fn refuse(&mut self, id: StreamId, code: Code, text: &'static str, now: Instant) {
+    pub(super) fn refuse(&mut self, id: StreamId, code: Code, text: &'static str, now: Instant) {
         self.tombstones.bury(
             id,
             (code, 0, text),
@@ -469,108 +331,7 @@ impl Session {
         self.over(code);
     }
 
-    fn welcomed(&mut self, welcome: &Welcome, now: Instant) {
-        let Some(attachment) = &mut self.attachment else {
-            return;
-        };
-        if welcome.n != attachment.n {
-            return;
-        }
-        let fresh = attachment.awaits_welcome;
-        attachment.awaits_welcome = false;
-        if let Some(identity) = &welcome.identity {
-            self.identity = Some(identity.clone());
-            // Tells the gateway that the session is known here (protocol section 4).
-            self.control.ping = true;
-        }
-        self.peer_initial = self.peer_initial.max(welcome.initial);
-        let initial = self.peer_initial;
-        let listed: BTreeSet<StreamId> = welcome.entries.iter().map(|entry| entry.stream).collect();
-        for (&id, stream) in &mut self.streams {
-            stream.send.raise_limit(initial);
-            if stream.opened && !listed.contains(&id) {
-                self.left_out.push(id);
-            }
-        }
-        if fresh {
-            self.apply_entries(&welcome.entries, now);
-        } else {
-            self.merge_entries(&welcome.entries, now);
-        }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            self.queue_send(id);
-        }
-        self.tombstones.postpone(now + self.config.tombstone);
-        self.arm_tombstones();
-    }
-
-    /// The OPEN of a stream overtook the HELLO that was written before it: what was said of the
-    /// stream since then may be lost with the former downlink.
-    fn begin_again(&mut self, id: StreamId) {
-        if self.streams.get(&id).is_some_and(|stream| stream.opened) {
-            self.control.opens.push_back(id);
-        }
-        self.rewind_stream(id, SendLog::base);
-    }
-
-    /// The peer no longer knows a stream: over cleanly if nothing was outstanding.
-    fn close_forgotten(&mut self, id: StreamId, now: Instant) {
-        let clean = self.streams.get(&id).is_some_and(|stream| {
-            stream.receive.is_over()
-                && stream.send.is_finished()
-                && stream.send.sent() > stream.send.written()
-        });
-        let code = if clean { Code::Closed } else { Code::Lost };
-        self.close(
-            id,
-            code,
-            "the other side no longer knows this stream",
-            false,
-            None,
-            now,
-        );
-    }
-
-    /// Takes over what the peer says of each stream, and goes on from where it is.
-    fn apply_entries(&mut self, entries: &[Entry], now: Instant) {
-        self.merge_entries(entries, now);
-        for entry in entries {
-            self.rewind_stream(entry.stream, |_| entry.rn);
-        }
-    }
-
-    fn merge_entries(&mut self, entries: &[Entry], now: Instant) {
-        for entry in entries {
-            let id = entry.stream;
-            let Some(stream) = self.streams.get_mut(&id) else {
-                let may_come = self.role == Role::Gateway && self.ids.may_come(id);
-                if !self.tombstones.tell(id) && !may_come {
-                    self.refuse(id, Code::Lost, "this stream is over", now);
-                }
-                continue;
-            };
-            if entry.base > stream.receive.rn() {
-                self.close(
-                    id,
-                    Code::Lost,
-                    "the state of this stream is gone",
-                    true,
-                    None,
-                    now,
-                );
-                continue;
-            }
-            stream.send.raise_limit(entry.limit.max(self.peer_initial));
-            // The peer holds what we told it we delivered: it missed that ACK.
-            if entry.base < stream.receive.told_ack() {
-                self.want_ack(id, true, now);
-            }
-            self.queue_send(id);
-        }
-    }
-
-    fn rewind_stream(&mut self, id: StreamId, to: impl FnOnce(&SendLog) -> u64) {
+    pub(super) fn rewind_stream(&mut self, id: StreamId, to: impl FnOnce(&SendLog) -> u64) {
         if let Some(stream) = self.streams.get_mut(&id) {
             let to = to(&stream.send);
             stream.send.rewind(to);
