@@ -8,6 +8,7 @@
 //! - resolving, connecting and the TLS handshake together end within the backend's connect timeout.
 
 mod connection;
+mod names;
 mod tls;
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -19,7 +20,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
-pub(crate) use self::{connection::Connection, tls::TlsClients};
+pub(crate) use self::{connection::Connection, names::Names, tls::TlsClients};
 use crate::{
     net::{self, TcpStream},
     policy::{BackendAddress, ForbiddenAddress, Host, HostPort, Permit},

@@ -134,7 +134,7 @@ impl Visit<'_> {
         let mut silence = Silence::new(&shared.config.timeouts);
         let begun = tokio::select! {
             biased;
-            begun = service::begin(permit, caller, Arc::clone(&shared.tls)) => begun,
+            begun = service::begin(permit, caller, shared.clone()) => begun,
             () = shared.ending.cancelled() => return (Code::GoingAway, ""),
         };
         let mut leg = match begun {

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use crate::{
     assets, dialect,
     ops::access_log::{self, Client},
-    policy::{Origin, client_address},
+    policy::{Origin, client_address, client_is_secure},
     shared::Shared,
     transport::{htmlfile, jsonp, poll, sse, stream, uplink, websocket},
 };
@@ -236,7 +236,14 @@ impl FromRequestParts<Shared> for Asker {
             values.map(HeaderValue::as_bytes),
             &shared.config.trusted_proxies,
         );
-        Self::identify(shared, (address, peer.tls), &parts.headers)
+        let values = parts.headers.get_all(header.protocol_name()).iter();
+        let secure = client_is_secure(
+            (peer.address.ip(), peer.tls),
+            header,
+            values.map(HeaderValue::as_bytes),
+            &shared.config.trusted_proxies,
+        );
+        Self::identify(shared, (address, secure), &parts.headers)
     }
 }
 

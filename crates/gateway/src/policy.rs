@@ -37,7 +37,7 @@ pub use self::{
     malformed::{Malformed, quote},
     origin::{Origin, OriginPattern},
     pattern::{HostPattern, PortSet, TargetPattern, parse_network, parse_range},
-    proxies::{ForwardedHeader, client_address},
+    proxies::{ForwardedHeader, client_address, client_is_secure},
     service::{IrcSettings, Secret, ServiceName, ServiceSettings},
     target::{BackendName, HostPort, Target},
 };

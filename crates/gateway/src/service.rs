@@ -16,17 +16,18 @@ mod leg;
 mod stream;
 mod tunnel;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 use perigee_session::Code;
 
 pub(crate) use self::{leg::Leg, stream::ServiceStream, tunnel::Tunnel};
 use crate::{
-    backend::{self, TlsClients, Unreached},
+    backend::{self, Unreached},
     net::now,
     ops::access_log::Client,
     policy::{Permit, ServiceSettings},
+    shared::Shared,
 };
 
 /// One connection of a protocol that the gateway understands. It begins when the backend is
@@ -156,14 +157,26 @@ impl Output {
 pub(crate) async fn begin(
     permit: Permit,
     caller: Caller,
-    tls: Arc<TlsClients>,
+    shared: Shared,
 ) -> Result<Leg, Unreached> {
-    let connection = backend::reach(&permit, &tls).await?;
+    let host = async {
+        if permit.backend.service.as_ref()?.wants_host() {
+            shared.names.confirmed(caller.client.address).await
+        } else {
+            None
+        }
+    };
+    let (connection, host) = tokio::join!(backend::reach(&permit, &shared.tls), host);
+    let connection = connection?;
     let mut out = Output::default();
     let service: Box<dyn Service> = match &permit.backend.service {
-        Some(ServiceSettings::Irc(settings)) => {
-            Box::new(irc::Irc::new(settings, &caller, None, now(), &mut out))
-        }
+        Some(ServiceSettings::Irc(settings)) => Box::new(irc::Irc::new(
+            settings,
+            &caller,
+            host.as_deref(),
+            now(),
+            &mut out,
+        )),
         // Policy lets nobody ask for a service that a backend has not.
         None => {
             return Err(Unreached {

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
 use crate::{
-    backend::TlsClients,
+    backend::{Names, TlsClients},
     config::Config,
     http::{Asker, Refusal},
     listener::development::DevelopmentCertificate,
@@ -33,6 +33,7 @@ pub(crate) struct Shared(Arc<State>);
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) tls: Arc<TlsClients>,
+    pub(crate) names: Names,
     pub(crate) webtransport: Option<WebTransportOffer>,
     pub(crate) registry: Registry,
     pub(crate) stats: Stats,
@@ -79,6 +80,7 @@ impl Shared {
         Self(Arc::new(State {
             config,
             tls: Arc::new(tls),
+            names: Names::default(),
             webtransport,
             registry: Registry::default(),
             stats: Stats::default(),

@@ -60,7 +60,6 @@ shape! {
     IrcFile {
         gateway_name: At<String>,
         webirc_password_file: At<String>,
-        webirc_secure: At<bool>,
         resolve_hosts: At<bool>,
         fallback_encoding: At<String>,
         write_fallback: At<bool>,

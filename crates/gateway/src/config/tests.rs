@@ -214,7 +214,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 72, "{seen} keys");
+    assert!(seen >= 71, "{seen} keys");
 }
 
 #[test]

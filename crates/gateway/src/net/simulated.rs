@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
@@ -183,6 +183,11 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// The addresses of a name.
 pub(crate) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(turmoil::lookup_host((name, port)).await?.collect())
+}
+
+/// Addresses of the simulation have no names.
+pub(crate) fn name_of(_address: IpAddr) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Waits until something can be read: bytes or an end.

@@ -1,6 +1,10 @@
 //! The system's network and random numbers.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpSocket;
@@ -26,6 +30,11 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     #[expect(clippy::disallowed_methods, reason = "this is where it belongs")]
     Ok(tokio::net::lookup_host((name, port)).await?.collect())
+}
+
+/// The name of an address, if it has one, and whatever else the system calls it by if not. Blocks.
+pub(crate) fn name_of(address: IpAddr) -> io::Result<String> {
+    dns_lookup::lookup_addr(&address).map_err(Into::into)
 }
 
 /// Waits until something can be read: bytes or an end.

@@ -26,6 +26,14 @@ impl ForwardedHeader {
         }
     }
 
+    /// The header in which the same proxies tell how they were called, in lower case.
+    pub const fn protocol_name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-proto",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
     /// Takes the last entry off a value; `None` if there is no entry before it.
     fn split_last(self, value: &[u8]) -> (Option<&[u8]>, &[u8]) {
         let comma = match self {
@@ -41,7 +49,7 @@ impl ForwardedHeader {
     fn address(self, entry: &[u8]) -> Option<IpAddr> {
         let node = match self {
             Self::XForwardedFor => entry.trim_ascii().to_vec(),
-            Self::Forwarded => forwarded_for(entry)?,
+            Self::Forwarded => forwarded_pair(entry, b"for")?,
         };
         parse_node(str::from_utf8(&node).ok()?)
     }
@@ -77,8 +85,33 @@ pub fn client_address<'a>(
     client
 }
 
-/// The value of `for` in an element of `Forwarded` (RFC 7239 §4); `None` if there is none, or two.
-fn forwarded_for(element: &[u8]) -> Option<Vec<u8>> {
+/// Whether the client came by TLS: to the gateway or, if the peer is a trusted proxy that says so, to that.
+///
+/// `values` holds the values of the header named by [`ForwardedHeader::protocol_name`].
+/// Of several entries the last counts, which the nearest proxy wrote.
+pub fn client_is_secure<'a>(
+    (peer, tls): (IpAddr, bool),
+    header: ForwardedHeader,
+    mut values: impl DoubleEndedIterator<Item = &'a [u8]>,
+    trusted: &[IpNet],
+) -> bool {
+    let peer = peer.to_canonical();
+    if !trusted.iter().any(|net| net.contains(&peer)) {
+        return tls;
+    }
+    let Some(value) = values.next_back() else {
+        return tls;
+    };
+    let (_, entry) = header.split_last(value);
+    let proto = match header {
+        ForwardedHeader::XForwardedFor => Some(entry.trim_ascii().to_vec()),
+        ForwardedHeader::Forwarded => forwarded_pair(entry, b"proto"),
+    };
+    proto.map_or(tls, |proto| proto.eq_ignore_ascii_case(b"https"))
+}
+
+/// The value of `wanted` in an element of `Forwarded` (RFC 7239 §4); `None` if there is none, or two.
+fn forwarded_pair(element: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
     let mut found = None;
     let mut rest = Some(element);
     while let Some(pairs) = rest {
@@ -94,7 +127,7 @@ fn forwarded_for(element: &[u8]) -> Option<Vec<u8>> {
         }
         let equals = pair.iter().position(|&byte| byte == b'=')?;
         let (name, value) = (&pair[..equals], &pair[equals + 1..]);
-        if name.eq_ignore_ascii_case(b"for") && found.replace(unquote(value)?).is_some() {
+        if name.eq_ignore_ascii_case(wanted) && found.replace(unquote(value)?).is_some() {
             return None;
         }
     }
@@ -205,6 +238,39 @@ mod tests {
         for (peer, values, want) in cases {
             let got = client(peer, XForwardedFor, values);
             assert_eq!(got, *want, "{peer} {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_whether_the_client_came_by_tls() {
+        let cases: &[(&str, bool, ForwardedHeader, &[&str], bool)] = &[
+            ("192.0.2.1", true, XForwardedFor, &[], true),
+            ("192.0.2.1", false, XForwardedFor, &["https"], false),
+            ("192.0.2.1", true, XForwardedFor, &["http"], true),
+            ("10.0.0.1", false, XForwardedFor, &["https"], true),
+            ("10.0.0.1", false, XForwardedFor, &["HTTPS"], true),
+            ("10.0.0.1", true, XForwardedFor, &["http"], false),
+            ("10.0.0.1", true, XForwardedFor, &[], true),
+            ("10.0.0.1", false, XForwardedFor, &["https, http"], false),
+            ("10.0.0.1", false, XForwardedFor, &["https", "http"], false),
+            ("10.0.0.1", false, XForwardedFor, &["httpsx"], false),
+            ("10.0.0.1", false, Forwarded, &["for=a;proto=https"], true),
+            ("10.0.0.1", false, Forwarded, &["proto=https, for=a"], false),
+            (
+                "10.0.0.1",
+                false,
+                Forwarded,
+                &["proto=https;proto=http"],
+                false,
+            ),
+            ("10.0.0.1", true, Forwarded, &["for=a;proto=http"], false),
+        ];
+        let trusted = ["10.0.0.0/8".parse().expect("a range")];
+        for (peer, tls, header, values, want) in cases {
+            let peer = peer.parse().expect("an address");
+            let values = values.iter().map(|value| value.as_bytes());
+            let got = client_is_secure((peer, *tls), *header, values.clone(), &trusted);
+            assert_eq!(got, *want, "{peer} {tls} {:?}", values.collect::<Vec<_>>());
         }
     }
 

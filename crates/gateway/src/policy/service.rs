@@ -67,6 +67,13 @@ impl ServiceSettings {
             Self::Irc(_) => ServiceName::Irc,
         }
     }
+
+    /// Whether the name of a client's address is asked for.
+    pub(crate) fn wants_host(&self) -> bool {
+        match self {
+            Self::Irc(irc) => irc.webirc_password.is_some() && irc.resolve_hosts,
+        }
+    }
 }
 
 /// How IRC is spoken with a backend.
@@ -76,8 +83,6 @@ pub struct IrcSettings {
     pub gateway_name: String,
     /// The password of WEBIRC; without it the client's address is not told.
     pub webirc_password: Option<Secret>,
-    /// Whether WEBIRC tells of clients that came by TLS. Default yes.
-    pub webirc_secure: bool,
     /// Whether WEBIRC tells the name of the client's address, if it leads back there. Default yes.
     pub resolve_hosts: bool,
     /// The label of the encoding that is read where text is not UTF-8. Default `windows-1252`.

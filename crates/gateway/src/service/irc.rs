@@ -74,7 +74,7 @@ impl Irc {
                 gateway: &settings.gateway_name,
                 host,
                 address: caller.client.address,
-                secure: caller.client.secure && settings.webirc_secure,
+                secure: caller.client.secure,
             };
             out.send_backend(introduction.line());
         }

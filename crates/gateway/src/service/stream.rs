@@ -16,11 +16,7 @@ use perigee_session::{Code, Session, StreamId};
 use tokio_util::task::TaskTracker;
 
 use super::{Caller, Leg, Message, tunnel::Failure, tunnel::reason};
-use crate::{
-    backend::{TlsClients, Unreached},
-    ops::stats::Counted,
-    policy::Permit,
-};
+use crate::{backend::Unreached, ops::stats::Counted, policy::Permit, shared::Shared};
 
 /// How long a client that is told why its stream ends has to take what was said before.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,13 +54,13 @@ impl ServiceStream {
         permit: Permit,
         caller: Caller,
         attached: bool,
-        tls: Arc<TlsClients>,
+        shared: Shared,
     ) -> Self {
         Self {
             stream,
             reached: Arc::clone(&permit.backend.name),
             resume_timeout: permit.backend.resume_timeout,
-            state: State::Dialing(Box::pin(super::begin(permit, caller, tls))),
+            state: State::Dialing(Box::pin(super::begin(permit, caller, shared))),
             attached,
             ahead: 0,
             down: Bytes::new(),

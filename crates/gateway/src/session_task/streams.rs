@@ -233,15 +233,15 @@ impl Leg {
         attached: bool,
         shared: &Shared,
     ) -> Self {
-        let tls = Arc::clone(&shared.tls);
         if service == ServiceName::Tunnel {
+            let tls = Arc::clone(&shared.tls);
             return Self::Tunnel(Tunnel::new(id, permit, tls));
         }
         let caller = Caller {
             client: client.clone(),
             framing: Framing::Stream,
         };
-        let stream = ServiceStream::new(id, permit, caller, attached, tls);
+        let stream = ServiceStream::new(id, permit, caller, attached, shared.clone());
         Self::Service(Box::new(stream))
     }
 }

@@ -81,7 +81,6 @@ pub(super) fn irc(
     IrcSettings {
         gateway_name,
         webirc_password,
-        webirc_secure: flag(&file.webirc_secure, true),
         resolve_hosts: flag(&file.resolve_hosts, true),
         fallback_encoding,
         write_fallback: flag(&file.write_fallback, false),
