@@ -113,12 +113,12 @@ export class Attempts {
   /**
    * What is in use does not do what it should.
    * @param {string} reason
-   * @param {boolean} [left] nor will it on this network
+   * @param {boolean} [heldBack] nor will it on this network
    */
-  giveUp(reason, left = false) {
+  giveUp(reason, heldBack = false) {
     const { current } = this;
     if (current === null) return;
-    if (left) this.#ladder.leave(current.kind);
+    if (heldBack) this.#ladder.holdBack(current.kind);
     else this.#ladder.failed(current.kind);
     this.#lose(current, reason);
   }

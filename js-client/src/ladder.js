@@ -63,6 +63,8 @@ export class Ladder {
   forced;
   /** @type {readonly Kind[]} */
   #list;
+  /** @type {Kind[]} not in the list for that */
+  #heldBack = [];
   /** @type {Partial<Record<Kind, number>>} */
   #failures = {};
   /** @type {Kind | null} */
@@ -116,9 +118,19 @@ export class Ladder {
     this.#failures[kind] = (this.#failures[kind] ?? 0) + 1;
   }
 
-  /** There is no such rung on this network. @param {Kind} kind */
+  /** There is no such rung here. @param {Kind} kind */
   leave(kind) {
-    if (this.#list.length > 1) this.#list = this.#list.filter((one) => one !== kind);
+    const rest = this.#list.filter((one) => one !== kind);
+    // What is held back is better than what does not exist.
+    if (rest.length === 0) rest.push(...this.#heldBack.splice(0));
+    if (rest.length > 0) this.#list = rest;
+  }
+
+  /** Somebody on this network holds it back. @param {Kind} kind */
+  holdBack(kind) {
+    if (this.#list.length < 2) return;
+    this.leave(kind);
+    this.#heldBack.push(kind);
   }
 
   /** There is reason to hope: no pause is due. */

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stepUpDelay } from '../src/health.js';
-import { KINDS, backoff, better, next } from '../src/ladder.js';
+import { KINDS, Ladder, backoff, better, next } from '../src/ladder.js';
+import { configure } from '../src/options.js';
+import { LEGACY } from '../src/session.js';
 
 /** @typedef {import('../src/session.js').Kind} Kind */
 
@@ -30,6 +32,83 @@ test('which transport is next', () => {
   for (const { name, list = KINDS, failures = {}, worked = null, busy = [], want } of cases) {
     assert.equal(next(list, failures, worked, busy), want, name);
   }
+});
+
+/** Every rung there is, in the order of the contract. @type {readonly Kind[]} */
+const SEVEN = ['websocket', 'webtransport', 'stream', 'sse', 'poll', 'htmlfile', 'jsonp'];
+
+/** The rungs with one failure each. @param {readonly Kind[]} kinds */
+const once = (kinds) => Object.fromEntries(kinds.map((kind) => [kind, 1]));
+
+test('seven rungs', () => {
+  assert.deepEqual([...KINDS, ...LEGACY], SEVEN);
+  for (const [at, kind] of SEVEN.entries()) {
+    const above = SEVEN.slice(0, at);
+    const below = SEVEN.slice(at + 1);
+    assert.equal(next(SEVEN, once(above), null), kind, `${kind} is next when all above it failed`);
+    assert.equal(next(SEVEN, {}, null, above), kind, `${kind} is next when all above it are being tried`);
+    assert.equal(next(SEVEN, once([...above, ...below]), null), kind, `${kind} is next when all others failed`);
+    assert.equal(next(SEVEN, {}, kind), kind, `${kind} is first where it worked`);
+    assert.equal(next(SEVEN, { [kind]: 1 }, kind), kind, `${kind} is forgiven one failure where it worked`);
+    assert.equal(next(SEVEN, { [kind]: 2 }, kind), SEVEN.find((one) => one !== kind), `${kind} is not forgiven two`);
+    assert.equal(next(SEVEN, { ...once(SEVEN), [kind]: 0 }, null), kind, `${kind} is next when it alone did not fail`);
+    assert.equal(next([...SEVEN].reverse(), once(below), null), kind, `${kind} is next in the other order, too`);
+    assert.equal(next([kind], { [kind]: 5 }, null), kind, `${kind} is next where there is nothing else`);
+    assert.equal(next(SEVEN, {}, null, SEVEN.filter((one) => one !== kind)), kind, `${kind} is the last to compete`);
+    assert.equal(better(SEVEN, {}, kind), above[0] ?? null, `the first is better than ${kind}`);
+    assert.equal(better(SEVEN, once(above.slice(0, -1)), kind), above.at(-1) ?? null, `what is just above ${kind} is better when the others failed`);
+    assert.equal(better(SEVEN, once(below), kind), above[0] ?? null, `what is below ${kind} does not count`);
+  }
+  assert.equal(next(SEVEN, {}, null, SEVEN), null);
+  // Down all the way and around again, whatever worked once.
+  for (const worked of [null, ...SEVEN]) {
+    /** @type {Partial<Record<Kind, number>>} */
+    const failures = {};
+    /** @type {(Kind | null)[]} */
+    const tried = [];
+    for (let i = 0; i < 2 * SEVEN.length; i += 1) {
+      const kind = next(SEVEN, failures, worked);
+      tried.push(kind);
+      if (kind !== null) failures[kind] = (failures[kind] ?? 0) + 1;
+    }
+    assert.deepEqual([...new Set(tried)].sort(), [...SEVEN].sort(), `each had its turn where ${worked} worked`);
+  }
+});
+
+/** @param {Kind[]} transports */
+function ladderOf(...transports) {
+  const { WebSocket, WebTransport } = /** @type {any} */ ({ WebSocket: class {}, WebTransport: class {} });
+  return new Ladder(configure('http://localhost', { transports, WebSocket, WebTransport, storage: null }));
+}
+
+test('what does not exist is not what is left', () => {
+  /** What is tried from now on, each failing. @param {Ladder} ladder */
+  const rounds = (ladder) => Array.from({ length: 4 }, () => {
+    const kind = ladder.next();
+    if (kind !== null) ladder.failed(kind);
+    return kind;
+  });
+  const gone = ladderOf('websocket', 'webtransport', 'stream');
+  gone.leave('webtransport');
+  assert.deepEqual(rounds(gone), ['websocket', 'stream', 'websocket', 'stream']);
+  for (const order of [['webtransport', 'stream'], ['stream', 'webtransport']]) {
+    const ladder = ladderOf('webtransport', 'stream');
+    for (const kind of order) {
+      if (kind === 'stream') ladder.holdBack(kind);
+      else ladder.leave('webtransport');
+    }
+    assert.deepEqual(new Set(rounds(ladder)), new Set(['stream']), `${order[0]} left first`);
+  }
+  const late = ladderOf('webtransport', 'stream', 'poll');
+  late.holdBack('stream');
+  late.holdBack('poll');
+  assert.deepEqual(new Set(rounds(late)), new Set(['webtransport']));
+  late.leave('webtransport');
+  assert.deepEqual(rounds(late), ['stream', 'poll', 'stream', 'poll']);
+  // Somebody asked for nothing else, and is told when it is over.
+  const only = ladderOf('webtransport');
+  only.leave('webtransport');
+  assert.equal(only.next(), 'webtransport');
 });
 
 test('which transport is better', () => {
