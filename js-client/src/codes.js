@@ -59,12 +59,3 @@ export function codeName(number) {
 export function codeNumber(name) {
   return CODES.indexOf(name);
 }
-
-/**
- * Text from outside as a code, or null.
- * @param {unknown} text
- * @returns {Code | null}
- */
-export function parseCode(text) {
-  return CODES.find((name) => name === text) ?? null;
-}

@@ -336,12 +336,10 @@ export class Link {
 
   /** Nothing said why there is no way to the gateway. */
   #askWhy() {
-    this.#asking ??= import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal)).then((answer) => {
+    // A module that does not come says no more than a gateway that does not answer.
+    this.#asking ??= import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal)).catch(() => null).then((answer) => {
       this.#asking = null;
       if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
-    }, () => {
-      // A module that does not come says no more than a gateway that does not answer.
-      this.#asking = null;
     });
   }
 

@@ -3,10 +3,9 @@
  * that answers posts a message. For where fetch does not work.
  */
 
-import { parseCode } from '../codes.js';
 import { decode } from '../frame.js';
 import { endpoint } from './endpoint.js';
-import { HttpError } from './http.js';
+import { HttpError, parseCode } from './http.js';
 import { fromBase64 } from './ticket.js';
 
 /** @typedef {import('../options.js').Config} Config */

@@ -4,7 +4,7 @@ import { askByForm, hiddenFrame } from './form.js';
 import { openWithTicket } from './ticket.js';
 
 /** @type {import('./transport.js').Open} */
-export const openHtmlfile = (config, sid, handlers) => openWithTicket(config, `${sid}/htmlfile`, handlers, askByForm(config), ({ path, frames, end }) => {
+export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/htmlfile`, handlers, askByForm(config), ({ path, frames, end }) => {
   let at = '';
   let remove = () => {};
   const next = () => {

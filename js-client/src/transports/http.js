@@ -5,7 +5,7 @@
  * what does not come on a bad network can be asked for again (`open.js`), and what that imports could not.
  */
 
-import { Fault, parseCode } from '../codes.js';
+import { CODES, Fault } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
 import { backoff } from '../ladder.js';
 import { Timers } from '../timers.js';
@@ -116,6 +116,15 @@ function macrotask() {
     };
     port2.postMessage(null);
   }));
+}
+
+/**
+ * Text from outside as a code, or null.
+ * @param {unknown} text
+ * @returns {Code | null}
+ */
+export function parseCode(text) {
+  return CODES.find((name) => name === text) ?? null;
 }
 
 /**

@@ -7,7 +7,7 @@ import { openWithTicket } from './ticket.js';
 let index = 0;
 
 /** @type {import('./transport.js').Open} */
-export const openJsonp = (config, sid, handlers) => openWithTicket(config, `${sid}/jsonp`, handlers, askByForm(config), ({ path, frames, end }) => {
+export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/jsonp`, handlers, askByForm(config), ({ path, frames, end }) => {
   const functions = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (globalThis));
   let at = '';
   let over = false;

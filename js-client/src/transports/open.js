@@ -8,52 +8,51 @@
 
 import { openWebSocket } from './websocket.js';
 
-export const loadHttp = persistently('http.js', () => import('./http.js'));
+export const loadHttp = persistently('http', () => import('./http.js'));
 
 /** @type {Readonly<Record<Kind, Open>>} */
 export const OPEN = {
   websocket: openWebSocket,
-  webtransport: lazily(persistently('webtransport.js', () => import('./webtransport.js')), (module) => module.openWebTransport),
-  port: lazily(persistently('port.js', () => import('./port.js')), (module) => module.openPort),
-  stream: lazily(loadHttp, (module) => module.openStream),
-  sse: lazily(persistently('sse.js', () => import('./sse.js')), (module) => module.openSse),
-  poll: lazily(loadHttp, (module) => module.openPoll),
-  htmlfile: lazily(persistently('htmlfile.js', () => import('./htmlfile.js')), (module) => module.openHtmlfile),
-  jsonp: lazily(persistently('jsonp.js', () => import('./jsonp.js')), (module) => module.openJsonp),
+  webtransport: lazily(persistently('webtransport', () => import('./webtransport.js'))),
+  port: lazily(persistently('port', () => import('./port.js'))),
+  stream: lazily(async () => ({ open: (await loadHttp()).openStream })),
+  sse: lazily(persistently('sse', () => import('./sse.js'))),
+  poll: lazily(async () => ({ open: (await loadHttp()).openPoll })),
+  htmlfile: lazily(persistently('htmlfile', () => import('./htmlfile.js'))),
+  jsonp: lazily(persistently('jsonp', () => import('./jsonp.js'))),
 };
 
 /**
- * Loads a module, and once it failed, the next time that it is asked for, loads it by another name: what did not come once
- * under a name never comes under it in some browsers. Bundlers give modules names of their own and see to that themselves.
+ * Loads a module, if need be by another name: what did not come once under a name never comes under it in some browsers.
+ * Bundlers give modules names of their own, and see to that themselves.
  * @template Module
- * @param {string} file beside this one
+ * @param {string} name of a file beside this one
  * @param {() => Promise<Module>} load
  * @returns {() => Promise<Module>}
  */
-function persistently(file, load) {
+function persistently(name, load) {
   let failures = 0;
-  /** @type {Promise<Module> | null} */
-  let loading = null;
-  return () => (loading ??= (failures > 0 && import.meta.url.endsWith('/open.js') ? import(/* @vite-ignore */ new URL(`${file}?${failures}`, import.meta.url).href) : load()).catch((error) => {
-    loading = null;
-    failures += 1;
-    throw error;
-  }));
+  return () => load().catch((error) => {
+    const other = import.meta.url.replace(/\/open\.js$/, `/${name}.js?${failures}`);
+    if (other === import.meta.url) throw error;
+    return import(/* @vite-ignore */ other).catch(() => {
+      failures += 1;
+      throw error;
+    });
+  });
 }
 
 /**
- * @template Module
- * @param {() => Promise<Module>} load
- * @param {(module: Module) => Open} pick
+ * @param {() => Promise<{ open: Open }>} load
  * @returns {Open}
  */
-function lazily(load, pick) {
+function lazily(load) {
   return (config, sid, handlers) => {
     let over = false;
     /** @type {import('./transport.js').Transport | undefined} */
     let transport;
     load().then(
-      (module) => over || (transport = pick(module)(config, sid, handlers)),
+      ({ open }) => over || (transport = open(config, sid, handlers)),
       // A module that did not come is a transport that failed.
       (error) => over || handlers.end({ code: null, text: String(error) }),
     );

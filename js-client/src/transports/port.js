@@ -1,7 +1,7 @@
 /** A MessagePort to the worker that has one session for all tabs: frames both ways, and news of that session. */
 
 /** @type {import('./transport.js').Open} */
-export function openPort({ url, shared }, sid, handlers) {
+export function open({ url, shared }, sid, handlers) {
   if (shared === null) throw new TypeError('nothing is shared');
   let over = false;
   /** @type {MessagePort | null} */

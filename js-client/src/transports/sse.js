@@ -5,7 +5,7 @@ import { refusal } from './http.js';
 import { openWithTicket } from './ticket.js';
 
 /** @type {import('./transport.js').Open} */
-export const openSse = (config, sid, handlers) => openWithTicket(config, `${sid}/sse`, handlers, async (path, hello, signal) => {
+export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/sse`, handlers, async (path, hello, signal) => {
   /** @type {Record<string, string>} */
   const headers = config.origin === undefined ? {} : { origin: config.origin };
   const response = await config.fetch(endpoint(config, path), {

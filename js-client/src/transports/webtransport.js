@@ -19,7 +19,7 @@ const CLOSE_MS = 2000;
 const offers = new Map();
 
 /** @type {import('./transport.js').Open} */
-export function openWebTransport(config, sid, handlers) {
+export function open(config, sid, handlers) {
   const asking = new AbortController();
   let over = false;
   let queued = 0;
