@@ -29,7 +29,7 @@ pub use self::{
     problem::{ConfigErrors, Problem},
     tls_files::TlsFiles,
 };
-use crate::policy::{ForwardedHeader, Policy};
+use crate::policy::{ForwardedHeader, Host, Policy};
 
 /// All settings of a gateway.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// The one header in which trusted proxies tell the client's address. Default `X-Forwarded-For`.
     pub forwarded_header: ForwardedHeader,
+    /// The hosts that the gateway answers to, whatever the port; none for every one. Default none.
+    pub server_names: Vec<Host>,
     /// Where clients connect; never empty. Default `127.0.0.1:8000`.
     pub listeners: Vec<Listener>,
     /// Backends and rules.

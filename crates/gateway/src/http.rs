@@ -3,7 +3,10 @@
 //! Invariants:
 //! - nothing below `/perigee/v1/`, `/ws/` and `/irc/` is answered before the Origin was checked;
 //! - CORS headers are sent to origins that a rule names, and to nobody else;
-//! - an error is constant text plus a code: nothing a client sent comes back.
+//! - an error is constant text plus a code: nothing a client sent comes back;
+//! - who asks for another name than ours is answered with that and nothing else (`server_name`).
+
+pub(crate) mod server_name;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -86,8 +89,11 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
     }
     let api = api
         .route_layer(from_fn_with_state(shared.clone(), cors))
-        .with_state(shared);
-    api.merge(assets::client()).merge(pages).fallback(not_found)
+        .with_state(shared.clone());
+    api.merge(assets::client())
+        .merge(pages)
+        .fallback(not_found)
+        .layer(from_fn_with_state(shared, server_name::check))
 }
 
 /// `origin`: an allowed page gets here.
@@ -228,22 +234,34 @@ impl FromRequestParts<Shared> for Asker {
                 "the connection has no address",
             ));
         };
-        let header = shared.config.forwarded_header;
-        let values = parts.headers.get_all(header.name()).iter();
-        let address = client_address(
-            peer.address.ip(),
-            header,
-            values.map(HeaderValue::as_bytes),
-            &shared.config.trusted_proxies,
-        );
-        let values = parts.headers.get_all(header.protocol_name()).iter();
-        let secure = client_is_secure(
-            (peer.address.ip(), peer.tls),
-            header,
-            values.map(HeaderValue::as_bytes),
-            &shared.config.trusted_proxies,
-        );
+        let Client {
+            address, secure, ..
+        } = client(shared, peer, &parts.headers);
         Self::identify(shared, (address, secure), &parts.headers)
+    }
+}
+
+/// Who is behind a connection, if proxies that are trusted say so.
+fn client(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Client {
+    let header = shared.config.forwarded_header;
+    let values = headers.get_all(header.name()).iter();
+    let address = client_address(
+        peer.address.ip(),
+        header,
+        values.map(HeaderValue::as_bytes),
+        &shared.config.trusted_proxies,
+    );
+    let values = headers.get_all(header.protocol_name()).iter();
+    let secure = client_is_secure(
+        (peer.address.ip(), peer.tls),
+        header,
+        values.map(HeaderValue::as_bytes),
+        &shared.config.trusted_proxies,
+    );
+    Client {
+        origin: None,
+        address,
+        secure,
     }
 }
 

@@ -16,6 +16,7 @@ shape! {
         workers: At<u64>,
         trusted_proxies: List<String>,
         forwarded_header: At<String>,
+        server_names: List<String>,
         listener: Tables<ListenerFile>,
         backend: Named<BackendFile>,
         allow: Tables<AllowFile>,

@@ -25,7 +25,7 @@ use super::{
     problem::{At, Problems},
     suggest::nearest,
 };
-use crate::policy::{ForwardedHeader, Malformed, Policy, parse_range, quote};
+use crate::policy::{ForwardedHeader, Host, Malformed, Policy, parse_range, quote};
 
 /// What a configuration depends on beyond its text.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +73,7 @@ pub(super) fn lower(
         },
         trusted_proxies: ranges(file.trusted_proxies.as_ref(), parse_range, problems),
         forwarded_header: one_of(file.forwarded_header.as_ref(), &FORWARDED_HEADERS, problems),
+        server_names: server_names(file.server_names.as_ref(), problems),
         listeners: listeners::listeners(
             file.listener.as_ref().map_or(&[], |tables| &tables.0),
             file.trusted_proxies
@@ -114,6 +115,23 @@ fn node(node: Option<&At<String>>, problems: &mut Problems) -> String {
         );
     }
     node.value.clone()
+}
+
+fn server_names(list: Option<&List<String>>, problems: &mut Problems) -> Vec<Host> {
+    let server_name = |text: &str| match text.split_once(':') {
+        Some((_, rest)) if rest.starts_with("//") => {
+            Err(Malformed::new("is a URL", "write its host alone"))
+        }
+        Some((_, port)) if !port.contains(':') => Err(Malformed::new(
+            "has a port",
+            "write the host alone, which stands for all its ports",
+        )),
+        _ => canonical(text),
+    };
+    list.map_or(&[][..], |list| &list.items)
+        .iter()
+        .filter_map(|item| parsed(item, server_name, problems))
+        .collect()
 }
 
 fn legacy(file: Option<&LegacyFile>) -> Legacy {

@@ -76,6 +76,7 @@ fn the_reference_writes_the_defaults() {
     assert_eq!(written.workers, default.workers);
     assert_eq!(written.trusted_proxies, default.trusted_proxies);
     assert_eq!(written.forwarded_header, default.forwarded_header);
+    assert_eq!(written.server_names, default.server_names);
     let mut listeners = written.listeners.clone();
     let tls = TlsFiles {
         certificate: "cert.pem".into(),
@@ -286,7 +287,7 @@ heartbeat = "2h"
 "#;
     let want = [
         "p.toml:1: node: \"N\" is not a node id; use 1 to 16 of a-z and 0-9",
-        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, listener, backend, allow, deny, limits, timeouts, legacy, log",
+        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, server_names, listener, backend, allow, deny, limits, timeouts, legacy, log",
         "p.toml:5: backend.irc.address: \"irc.example.org:0\" has no valid port; write host:port with a port from 1 to 65535",
         "p.toml:6: backend.irc.tls: \"yes\" is neither true nor false; write true or false, without quotes",
         "p.toml:7: backend.irc.networks: 7 is not text; write \"7\"",

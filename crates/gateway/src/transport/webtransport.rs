@@ -19,7 +19,12 @@ use tokio::time::timeout;
 use self::http3::{Error, Session};
 pub(crate) use self::{frames::WholeFrames, http3::Request};
 use super::{Gone, Input, attach};
-use crate::{http::Asker, listener::Accepted, shared::Shared};
+use crate::{
+    http::{Asker, server_name},
+    listener::Accepted,
+    ops::access_log::Client,
+    shared::Shared,
+};
 
 /// Bytes taken from QUIC at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -28,11 +33,20 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `CONNECT {sid}/wt`, with the connection it came on.
 pub(crate) async fn handle(shared: &Shared, request: Request, accepted: Accepted) {
+    let address = request.peer().ip().to_canonical();
+    let client = Client {
+        origin: None,
+        address,
+        secure: true,
+    };
+    if !server_name::is_ours(shared, &client, request.host()) {
+        request.refuse(StatusCode::MISDIRECTED_REQUEST).await;
+        return;
+    }
     let Some(sid) = sid(request.path()).map(str::to_owned) else {
         request.refuse(StatusCode::NOT_FOUND).await;
         return;
     };
-    let address = request.peer().ip().to_canonical();
     let asker = match Asker::identify(shared, (address, true), request.headers()) {
         Ok(asker) => asker,
         Err(refusal) => {

@@ -103,6 +103,11 @@ impl Request {
         self.connection.0.remote_address()
     }
 
+    /// The host that was asked for.
+    pub(crate) fn host(&self) -> &str {
+        self.connect.url.host_str().unwrap_or_default()
+    }
+
     pub(crate) fn path(&self) -> &str {
         self.connect.url.path()
     }
