@@ -13,10 +13,13 @@
 
 mod body;
 mod condition;
+mod kept;
 mod keys;
 mod response;
 mod session;
+mod terms;
 
 pub use body::Body;
 pub use condition::Condition;
-pub use session::{Action, Config, Session, StreamName};
+pub use session::{Action, Session, StreamName};
+pub use terms::Config;

@@ -1,5 +1,9 @@
 //! Why a session or a stream of it ends (XEP-0124 §17.2, Terminal Binding Conditions).
 
+use bytes::Bytes;
+
+use super::{Body, response::Response};
+
 /// A terminal binding condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -56,5 +60,12 @@ impl Condition {
             Self::ItemNotFound => 404,
             _ => 200,
         }
+    }
+    /// The answer to a request that belongs to no session (XEP-0124 §17): the HTTP status and the content.
+    pub fn refuse(self, body: Option<&Body>) -> (u16, Bytes) {
+        // Without `sid` the version is in the request; with one it was in an earlier one.
+        let is_legacy = body.is_some_and(|body| body.sid().is_none() && body.get("ver").is_none());
+        let status = if is_legacy { self.legacy_status() } else { 200 };
+        (status, Response::terminate(Some(self)).into_bytes())
     }
 }

@@ -7,47 +7,17 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Body, Condition, keys::Keys, response::Response};
-use crate::{StreamHeader, ns};
+use super::{
+    Body, Condition, Config,
+    kept::Kept,
+    keys::Keys,
+    response::Response,
+    terms::{Creation, Terms},
+};
+use crate::StreamHeader;
 
-/// The version of BOSH spoken here.
-const VERSION: (u64, u64) = (1, 11);
-/// Responses kept for a client that acknowledges them; without acknowledgements it is `requests`.
-const MAX_UNACKED_RESPONSES: usize = 16;
 /// HTTP requests that may wait with one `rid`: the first, and its repetitions.
 const MAX_REPETITIONS: usize = 4;
-
-/// What a gateway allows its BOSH clients. Whole seconds count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The longest time that a request is left without an answer.
-    pub max_wait: Duration,
-    /// Requests that may wait at a time, at least 1.
-    pub max_hold: usize,
-    /// How long a session lives without a request.
-    pub inactivity: Duration,
-    /// The longest pause a client may ask for; zero for none.
-    pub max_pause: Duration,
-    /// The shortest time between two empty requests of a client that lets none wait.
-    pub polling: Duration,
-    /// Streams of one session, at least 1.
-    pub max_streams: usize,
-}
-
-impl Default for Config {
-    /// As Prosody has it: 60 s of waiting (its own 120 s outlives many proxies), one request on hold,
-    /// 60 s of inactivity, 300 s of pause, 5 s between polls; and 4 streams.
-    fn default() -> Self {
-        Self {
-            max_wait: Duration::from_secs(60),
-            max_hold: 1,
-            inactivity: Duration::from_secs(60),
-            max_pause: Duration::from_secs(300),
-            polling: Duration::from_secs(5),
-            max_streams: 4,
-        }
-    }
-}
 
 /// The name of a stream within its session.
 pub type StreamName = u32;
@@ -81,6 +51,12 @@ pub enum Action {
         /// The stream.
         stream: StreamName,
     },
+    /// The client is gone and ended nothing: end the connection, so that a stream which the client may
+    /// resume elsewhere (XEP-0198) stays resumable.
+    Abandon {
+        /// The stream.
+        stream: StreamName,
+    },
     /// Answer an HTTP request.
     Respond {
         /// As it was given to [`Session::handle_request`].
@@ -109,7 +85,7 @@ pub struct Session {
     /// Requests without an answer, in order.
     held: VecDeque<Held>,
     /// Responses that may be asked for again, in order.
-    kept: VecDeque<Kept>,
+    kept: Kept,
     /// For the client, in order.
     queue: VecDeque<(StreamName, Bytes)>,
     queued_bytes: usize,
@@ -118,24 +94,8 @@ pub struct Session {
     state: State,
     /// What the first response has to say beside its payload.
     creation: Option<Creation>,
-    /// A response that the client seems not to have (XEP-0124 §9.3).
-    report: Option<(u64, Duration)>,
     last_empty_at: Option<Instant>,
     actions: VecDeque<Action>,
-}
-
-/// What was agreed on when the session began.
-#[derive(Debug)]
-struct Terms {
-    sid: String,
-    wait: Duration,
-    hold: usize,
-    requests: usize,
-    acks: bool,
-    content_type: &'static str,
-    /// The client knows no conditions, only HTTP statuses.
-    is_legacy: bool,
-    version: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -160,19 +120,6 @@ struct Held {
     until: Instant,
 }
 
-#[derive(Debug)]
-struct Kept {
-    rid: u64,
-    body: Bytes,
-    at: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Creation {
-    stream_id: Option<String>,
-    from: Option<String>,
-}
-
 impl Session {
     /// Begins a session with its first request. The first actions open its stream; the answer waits
     /// for what the server says.
@@ -190,38 +137,20 @@ impl Session {
         if body.to().is_none_or(str::is_empty) {
             return Err(Condition::ImproperAddressing);
         }
-        let number = |name| body.number(name).map_err(|_| Condition::BadRequest);
-        let wait = number("wait")?.unwrap_or(0).min(config.max_wait.as_secs());
-        let hold = number("hold")?.unwrap_or(0).min(config.max_hold as u64);
-        let hold = usize::try_from(hold).unwrap_or(config.max_hold);
-        let version = match body.get("ver") {
-            None => None,
-            Some(version) => Some(parse_version(version).ok_or(Condition::BadRequest)?),
-        };
-        let terms = Terms {
-            sid: sid.into(),
-            wait: Duration::from_secs(wait),
-            hold,
-            requests: hold + 1,
-            acks: body.get("ack") == Some("1"),
-            content_type: content_type(body.get("content")),
-            is_legacy: version.is_none(),
-            version: version.map_or(VERSION, |version| version.min(VERSION)),
-        };
+        let terms = Terms::agree(&config, sid.into(), body)?;
         let mut session = Self {
             config,
             keys: Keys::new(body.get("newkey")),
             next_rid: body.rid() + 1,
             early: BTreeMap::new(),
             held: VecDeque::new(),
-            kept: VecDeque::new(),
+            kept: Kept::new(terms.kept_responses()),
             queue: VecDeque::new(),
             queued_bytes: 0,
             streams: BTreeSet::new(),
             next_stream: 1,
             state: State::Active { idle_until: None },
             creation: Some(Creation::default()),
-            report: None,
             last_empty_at: None,
             actions: VecDeque::new(),
             terms,
@@ -333,6 +262,11 @@ impl Session {
         self.queued_bytes
     }
 
+    /// Bytes held for the client: those, and responses that it may ask for again.
+    pub fn held_bytes(&self) -> usize {
+        self.queued_bytes + self.kept.bytes()
+    }
+
     /// What to do next.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -357,7 +291,9 @@ impl Session {
                 idle_until: Some(until),
             } if *until <= now => {
                 // Silently: there is nobody to tell.
-                self.close_streams();
+                for stream in std::mem::take(&mut self.streams) {
+                    self.actions.push_back(Action::Abandon { stream });
+                }
                 self.end();
             }
             State::Active { .. } => self.flush(now),
@@ -375,11 +311,8 @@ impl Session {
             }
             return;
         }
-        match self.kept.iter().find(|kept| kept.rid == rid) {
-            Some(kept) => {
-                let body = kept.body.clone();
-                self.respond(request, body, None);
-            }
+        match self.kept.find(rid) {
+            Some(body) => self.respond(request, body, None),
             None => {
                 self.terminate_with(Some(Condition::ItemNotFound), &[], &[request], now);
             }
@@ -402,8 +335,10 @@ impl Session {
         ) else {
             return refuse(self, Condition::BadRequest);
         };
-        if let Some(ack) = ack {
-            self.acked(ack, now);
+        if let Some(ack) = ack
+            && self.terms.acks
+        {
+            self.kept.acked(ack, now);
         }
         let stream = stream.map(|name| StreamName::try_from(name).unwrap_or(0));
         if stream.is_some_and(|stream| !self.streams.contains(&stream)) {
@@ -435,7 +370,7 @@ impl Session {
                 self.answer(now);
             }
             // Asked for again it would say nothing, so it is not kept (XEP-0124 §14.3).
-            self.kept.pop_back();
+            self.kept.forget_newest();
             self.state = State::Active {
                 idle_until: Some(now + pause),
             };
@@ -506,19 +441,6 @@ impl Session {
         last.is_some_and(|last| now.saturating_duration_since(last) < self.config.polling)
     }
 
-    /// The client has every response up to that of `ack`.
-    fn acked(&mut self, ack: u64, now: Instant) {
-        if !self.terms.acks {
-            return;
-        }
-        self.kept.retain(|kept| kept.rid > ack);
-        self.report = self
-            .kept
-            .front()
-            .filter(|kept| kept.rid == ack + 1)
-            .map(|kept| (kept.rid, now.saturating_duration_since(kept.at)));
-    }
-
     /// Answers those that are not to wait any longer, the oldest first.
     fn flush(&mut self, now: Instant) {
         while matches!(self.state, State::Active { .. })
@@ -554,7 +476,8 @@ impl Session {
             return;
         };
         if let Some(creation) = self.creation.take() {
-            self.describe(&creation, &mut response);
+            self.terms
+                .describe(&self.config, &creation, self.next_stream - 1, &mut response);
         }
         if self.terms.acks {
             // The last one whose predecessors all came; its own is understood.
@@ -562,7 +485,7 @@ impl Session {
             if highest != rid || self.kept.is_empty() {
                 response.set("ack", highest);
             }
-            if let Some((report, since)) = self.report.take() {
+            if let Some((report, since)) = self.kept.take_report() {
                 response.set("report", report);
                 response.set("time", since.as_millis());
             }
@@ -571,53 +494,12 @@ impl Session {
         for request in requests {
             self.respond(request, body.clone(), None);
         }
-        self.kept.push_back(Kept { rid, body, at: now });
-        let most = match self.terms.acks {
-            true => MAX_UNACKED_RESPONSES,
-            false => self.terms.requests,
-        };
-        while self.kept.len() > most {
-            self.kept.pop_front();
-        }
+        self.kept.push(rid, body, now);
         if self.held.is_empty() && self.early.is_empty() {
             self.state = State::Active {
                 idle_until: Some(now + self.config.inactivity),
             };
         }
-    }
-
-    /// What the first response says (XEP-0124 §7.2, XEP-0206 §3).
-    fn describe(&self, creation: &Creation, response: &mut Response) {
-        let Terms {
-            sid,
-            wait,
-            hold,
-            requests,
-            version: (major, minor),
-            ..
-        } = &self.terms;
-        response.set("sid", sid);
-        response.set("wait", wait.as_secs());
-        response.set("ver", format!("{major}.{minor}"));
-        response.set("hold", hold);
-        response.set("requests", requests);
-        response.set("inactivity", self.config.inactivity.as_secs());
-        response.set("polling", self.config.polling.as_secs());
-        if !self.config.max_pause.is_zero() {
-            response.set("maxpause", self.config.max_pause.as_secs());
-        }
-        if let Some(from) = &creation.from {
-            response.set("from", from);
-        }
-        if let Some(id) = &creation.stream_id {
-            response.set("authid", id);
-        }
-        if self.config.max_streams > 1 {
-            response.set("stream", self.next_stream - 1);
-        }
-        response.set("xmlns:xmpp", ns::XBOSH);
-        response.set("xmpp:version", "1.0");
-        response.set("xmpp:restartlogic", "true");
     }
 
     /// Ends the session and tells every request that waits, those in `also` included.
@@ -644,7 +526,8 @@ impl Session {
         self.queued_bytes = 0;
         response.push(error);
         if let Some(creation) = self.creation.take() {
-            self.describe(&creation, &mut response);
+            self.terms
+                .describe(&self.config, &creation, self.next_stream - 1, &mut response);
         }
         let response = response.into_bytes();
         if requests.is_empty() {
@@ -679,33 +562,6 @@ impl Session {
             content_type: self.terms.content_type,
             body,
         });
-    }
-}
-
-/// The answer to a request that belongs to no session (XEP-0124 §17): the HTTP status and the content.
-impl Condition {
-    /// Refuses a request.
-    pub fn refuse(self, body: Option<&Body>) -> (u16, Bytes) {
-        // Without `sid` the version is in the request; with one it was in an earlier one.
-        let is_legacy = body.is_some_and(|body| body.sid().is_none() && body.get("ver").is_none());
-        let status = if is_legacy { self.legacy_status() } else { 200 };
-        (status, Response::terminate(Some(self)).into_bytes())
-    }
-}
-
-fn parse_version(version: &str) -> Option<(u64, u64)> {
-    let (major, minor) = version.split_once('.')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// What a client may have its responses called (`content`): nothing that a browser would run.
-fn content_type(asked: Option<&str>) -> &'static str {
-    const DEFAULT: &str = "text/xml; charset=utf-8";
-    let asked = asked.unwrap_or(DEFAULT).to_ascii_lowercase();
-    match asked.split(';').next().map(str::trim) {
-        Some("application/xml") => "application/xml; charset=utf-8",
-        Some("text/plain") => "text/plain; charset=utf-8",
-        _ => DEFAULT,
     }
 }
 
