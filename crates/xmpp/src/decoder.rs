@@ -129,6 +129,11 @@ impl Decoder {
         })
     }
 
+    /// Bytes of the unfinished stanza.
+    pub fn held_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Whether nothing is open or unfinished but the outermost element.
     pub(crate) fn is_between(&self) -> bool {
         self.reading.depth == 1 && self.pending.is_empty()

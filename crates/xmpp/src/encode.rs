@@ -91,22 +91,27 @@ pub(crate) fn put_header(header: &StreamHeader, out: &mut Vec<u8>) -> Result<(),
 impl StreamHeader {
     /// The header with which a client opens a stream to the server of `domain`.
     pub fn to(domain: &str) -> Self {
-        let attribute = |name: &str, value: &str| {
-            let name = crate::Name {
-                namespace: String::new(),
-                local: name.to_owned(),
-            };
-            (name, value.to_owned())
+        Self::with(&[("to", domain), ("version", "1.0")])
+    }
+
+    /// The header with which the server of `domain` answers, as far as the gateway stands in for it.
+    pub fn from(domain: &str, id: &str) -> Self {
+        Self::with(&[("from", domain), ("id", id), ("version", "1.0")])
+    }
+
+    fn with(attributes: &[(&str, &str)]) -> Self {
+        let name = |namespace: &str, local: &str| crate::Name {
+            namespace: namespace.to_owned(),
+            local: local.to_owned(),
         };
+        let attributes = attributes.iter();
         Self {
-            name: crate::Name {
-                namespace: ns::STREAM.to_owned(),
-                local: "stream".to_owned(),
-            },
-            attributes: crate::Attributes(vec![
-                attribute("to", domain),
-                attribute("version", "1.0"),
-            ]),
+            name: name(ns::STREAM, "stream"),
+            attributes: crate::Attributes(
+                attributes
+                    .map(|&(key, value)| (name("", key), value.to_owned()))
+                    .collect(),
+            ),
             declarations: Vec::new(),
         }
     }

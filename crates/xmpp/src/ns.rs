@@ -18,3 +18,13 @@ pub const HTTPBIND: &str = "http://jabber.org/protocol/httpbind";
 pub const XBOSH: &str = "urn:xmpp:xbosh";
 /// `xml:lang` and its like (Namespaces in XML §3).
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// The feature of compressing a stream (XEP-0138).
+pub const COMPRESS_FEATURE: &str = "http://jabber.org/features/compress";
+/// Compressing a stream (XEP-0138).
+pub const COMPRESS: &str = "http://jabber.org/protocol/compress";
+/// SASL that begins no new stream (XEP-0388).
+pub const SASL2: &str = "urn:xmpp:sasl:2";
+/// Stanzas that are counted, and streams that may be resumed (XEP-0198), whatever the version behind it.
+pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:";
+/// Pings (XEP-0199).
+pub const PING: &str = "urn:xmpp:ping";

@@ -39,12 +39,12 @@ pub enum Action {
         /// What to send.
         header: StreamHeader,
     },
-    /// Send this on a stream.
+    /// Send this element on a stream.
     Send {
         /// The stream.
         stream: StreamName,
-        /// Whole elements.
-        payload: Bytes,
+        /// The element, as it stands in a stream.
+        element: Bytes,
     },
     /// End a stream and its connection.
     Close {
@@ -397,13 +397,10 @@ impl Session {
     }
 
     fn send(&mut self, body: &Body, stream: Option<StreamName>) {
-        if body.is_empty() {
-            return;
-        }
-        let payload = body.payload();
         for stream in self.addressed(stream) {
-            let payload = payload.clone();
-            self.actions.push_back(Action::Send { stream, payload });
+            for element in body.payload() {
+                self.actions.push_back(Action::Send { stream, element });
+            }
         }
     }
 

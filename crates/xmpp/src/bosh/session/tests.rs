@@ -78,9 +78,9 @@ impl Story {
                     header.attributes.get("to").unwrap_or_default()
                 )),
                 Action::Restart { stream, .. } => self.sent.push(format!("{stream}: restart")),
-                Action::Send { stream, payload } => {
-                    let payload = String::from_utf8(payload.to_vec()).expect("XML");
-                    self.sent.push(format!("{stream}: {payload}"));
+                Action::Send { stream, element } => {
+                    let element = String::from_utf8(element.to_vec()).expect("XML");
+                    self.sent.push(format!("{stream}: {element}"));
                 }
                 Action::Close { stream } => self.sent.push(format!("{stream}: close")),
                 Action::Abandon { stream } => self.sent.push(format!("{stream}: abandon")),
@@ -169,7 +169,7 @@ fn a_session_begins_with_what_was_agreed_on() {
     assert!(story.answers.is_empty(), "waits for the server");
     let mut header = StreamHeader::to("");
     header.attributes.0[0] = (
-        crate::Name {
+        Name {
             namespace: String::new(),
             local: "id".into(),
         },
