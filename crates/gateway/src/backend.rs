@@ -9,6 +9,7 @@
 
 mod connection;
 mod names;
+mod starttls;
 mod tls;
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -46,6 +47,8 @@ pub(crate) enum DialError {
     Timeout(Duration),
     #[error("TLS with {0:?} failed: {1}")]
     Tls(String, #[source] io::Error),
+    #[error("STARTTLS with {0:?} failed: {1}")]
+    Starttls(String, #[source] starttls::NotSecured),
 }
 
 impl DialError {
@@ -65,7 +68,7 @@ impl DialError {
                 _ => Code::Overloaded,
             },
             Self::Timeout(_) => Code::Timeout,
-            Self::Tls(..) => Code::Tls,
+            Self::Tls(..) | Self::Starttls(..) => Code::Tls,
         }
     }
 }
@@ -117,14 +120,22 @@ async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError
         }
         BackendAddress::Tcp(address) => address,
     };
-    let stream = timeout_at(deadline, connect(permit, address))
+    let mut stream = timeout_at(deadline, connect(permit, address))
         .await
         .map_err(late)??;
     // Neither can fail on a connected socket in a way that matters to the bytes.
     _ = stream.set_nodelay(true);
     _ = net::keep_alive(&stream, backend.tcp_keepalive);
-    let Some(settings) = &backend.tls else {
-        return Ok(Connection::Tcp(stream));
+    let settings = match (&backend.tls, backend.starttls(permit.service)) {
+        (None, None) => return Ok(Connection::Tcp(stream)),
+        (Some(settings), _) => settings,
+        (None, Some((domain, settings))) => {
+            timeout_at(deadline, starttls::negotiate(&mut stream, domain))
+                .await
+                .map_err(late)?
+                .map_err(|error| DialError::Starttls(domain.to_owned(), error))?;
+            settings
+        }
     };
     let failed = |error| DialError::Tls(settings.name.to_string(), error);
     let handshake = tls.connect(settings, stream);

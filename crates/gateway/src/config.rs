@@ -29,7 +29,7 @@ pub use self::{
     problem::{ConfigErrors, Problem},
     tls_files::TlsFiles,
 };
-use crate::policy::{ForwardedHeader, Host, Policy};
+use crate::policy::{ForwardedHeader, Host, Origin, Policy};
 
 /// All settings of a gateway.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Config {
     pub forwarded_header: ForwardedHeader,
     /// The hosts that the gateway answers to, whatever the port; none for every one. Default none.
     pub server_names: Vec<Host>,
+    /// The address that clients know the gateway by, for where it has to say so. Default as they asked for it.
+    pub public_url: Option<Origin>,
     /// Where clients connect; never empty. Default `127.0.0.1:8000`.
     pub listeners: Vec<Listener>,
     /// Backends and rules.

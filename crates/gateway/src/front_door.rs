@@ -7,10 +7,12 @@
 //! Not resumable: who loses its WebSocket has left, and the backend is told so.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -20,19 +22,25 @@ use axum::{
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use perigee_session::{Code, StreamStats};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-pub(crate) use crate::service::Framing;
+pub(crate) use crate::service::{
+    Caller, Framing, Leg, Message as ServiceMessage, begin, xmpp_client_limits,
+};
 use crate::{
     backend::Unreached,
     http::{Asker, Refusal},
     net::now,
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit, ServiceName},
-    service::{self, Caller, Leg},
+    service,
     shared::Shared,
     websocket::{Handshake, NotWebSocket, Silence, WebSocket},
 };
+
+/// For a client to take what it is told when the gateway stops.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a dialect says of its WebSockets.
 pub(crate) struct Door {
@@ -134,7 +142,7 @@ impl Visit<'_> {
         let mut silence = Silence::new(&shared.config.timeouts);
         let begun = tokio::select! {
             biased;
-            begun = service::begin(permit, caller, shared.clone()) => begun,
+            begun = begin(permit, caller, shared.clone()) => begun,
             () = shared.ending.cancelled() => return (Code::GoingAway, ""),
         };
         let mut leg = match begun {
@@ -144,7 +152,7 @@ impl Visit<'_> {
                 return (code, "");
             }
         };
-        let carried = std::future::poll_fn(|cx| {
+        let carried = poll_fn(|cx| {
             if silence.poll(&mut self.websocket, cx).is_ready() {
                 return Poll::Ready(Ok((Code::Idle, "")));
             }
@@ -158,6 +166,14 @@ impl Visit<'_> {
             }),
             () = shared.ending.cancelled() => (Code::GoingAway, ""),
         };
+        if end.0 == Code::GoingAway {
+            leg.gateway_stops(now());
+            _ = timeout(
+                LAST_WORDS_TIMEOUT,
+                poll_fn(|cx| self.poll_last_words(&mut leg, cx)),
+            )
+            .await;
+        }
         leg.goodbye().await;
         end
     }
@@ -194,6 +210,18 @@ impl Visit<'_> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Ready when the client has taken what there is for it.
+    fn poll_last_words(&mut self, leg: &mut Leg, cx: &mut Context<'_>) -> Poll<()> {
+        self.send_down(leg, cx);
+        if self.has_left {
+            return Poll::Ready(());
+        }
+        if leg.has_for_client() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.websocket).poll_flush(cx).map(drop)
     }
 
     /// Offers the service one message after the other, and says whether it took any.

@@ -226,6 +226,9 @@ impl Gateway {
         for commands in self.shared.registry.all() {
             commands.closed().await;
         }
+        for inbox in self.shared.bosh.all() {
+            inbox.closed().await;
+        }
     }
 
     async fn tell_all(&self, command: impl Fn() -> Command) {

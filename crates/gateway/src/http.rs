@@ -1,11 +1,12 @@
 //! The gateway's HTTP surface: routes, who asks, and how every reply looks.
 //!
 //! Invariants:
-//! - nothing below `/perigee/v1/`, `/ws/` and `/irc/` is answered before the Origin was checked;
+//! - nothing below `/perigee/v1/`, `/ws/`, `/irc/` and `/xmpp/` is answered before the Origin was checked;
 //! - CORS headers are sent to origins that a rule names, and to nobody else;
 //! - an error is constant text plus a code: nothing a client sent comes back;
 //! - who asks for another name than ours is answered with that and nothing else (`server_name`).
 
+mod host_meta;
 pub(crate) mod server_name;
 
 use std::{
@@ -78,7 +79,8 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/origin", post(origin_is_allowed))
         .route("/perigee/v1/webtransport", get(webtransport_offer))
         .route("/ws/{backend}", any(dialect::plain::handle))
-        .route("/irc/{backend}", any(dialect::irc::handle));
+        .route("/irc/{backend}", any(dialect::irc::handle))
+        .route("/xmpp/{backend}", any(dialect::xmpp::handle));
     if shared.config.legacy.htmlfile {
         let htmlfile = post(htmlfile::attach).get(htmlfile::handle);
         api = api.route("/perigee/v1/{sid}/htmlfile", htmlfile);
@@ -87,8 +89,12 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         let jsonp = post(jsonp::attach).get(jsonp::handle);
         api = api.route("/perigee/v1/{sid}/jsonp", jsonp);
     }
+    let well_known = Router::new()
+        .route("/.well-known/host-meta", get(host_meta::xml))
+        .route("/.well-known/host-meta.json", get(host_meta::json));
     let api = api
         .route_layer(from_fn_with_state(shared.clone(), cors))
+        .merge(well_known)
         .with_state(shared.clone());
     api.merge(assets::client())
         .merge(pages)

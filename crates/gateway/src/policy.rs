@@ -38,7 +38,7 @@ pub use self::{
     origin::{Origin, OriginPattern},
     pattern::{HostPattern, PortSet, TargetPattern, parse_network, parse_range},
     proxies::{ForwardedHeader, client_address, client_is_secure},
-    service::{IrcSettings, Secret, ServiceName, ServiceSettings},
+    service::{IrcSettings, MAX_STANZA_BYTES, Secret, ServiceName, ServiceSettings, XmppSettings},
     target::{BackendName, HostPort, Target},
 };
 
@@ -180,6 +180,7 @@ impl Policy {
         }
         Ok(Permit {
             rule: Arc::clone(&rule.label),
+            service: request.service,
             expose_errors: rule.expose_errors || matches!(target, Target::Backend(_)),
             backend,
             denied,
@@ -288,6 +289,8 @@ pub struct Permit {
     pub rule: Arc<str>,
     /// Where to connect; for a `host:port` target made from the target and the rule.
     pub backend: Arc<Backend>,
+    /// How the client's bytes are meant.
+    pub service: ServiceName,
     /// Whether the client learns why a connection failed: always for backends by name, else as the rule says.
     pub expose_errors: bool,
     denied: Vec<DeniedAnswers>,

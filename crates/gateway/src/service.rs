@@ -15,13 +15,16 @@ mod irc;
 mod leg;
 mod stream;
 mod tunnel;
+mod xmpp;
 
 use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 use perigee_session::Code;
 
-pub(crate) use self::{leg::Leg, stream::ServiceStream, tunnel::Tunnel};
+pub(crate) use self::{
+    leg::Leg, stream::ServiceStream, tunnel::Tunnel, xmpp::client_limits as xmpp_client_limits,
+};
 use crate::{
     backend::{self, Unreached},
     net::now,
@@ -56,6 +59,9 @@ pub(crate) trait Service: Send {
 
     /// The client has a transport again.
     fn client_attached(&mut self, _now: Instant, _out: &mut Output) {}
+
+    /// The gateway stops, and the client with it: there is time for a few words.
+    fn gateway_stops(&mut self, _now: Instant, _out: &mut Output) {}
 
     /// When [`Service::expired`] is to be called.
     fn deadline(&self) -> Option<Instant> {
@@ -177,6 +183,9 @@ pub(crate) async fn begin(
             now(),
             &mut out,
         )),
+        Some(ServiceSettings::Xmpp(settings)) => {
+            Box::new(xmpp::Xmpp::new(settings, &caller, now()))
+        }
         // Policy lets nobody ask for a service that a backend has not.
         None => {
             return Err(Unreached {

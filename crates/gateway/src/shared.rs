@@ -11,6 +11,7 @@ use tracing::error;
 use crate::{
     backend::{Names, TlsClients},
     config::Config,
+    dialect::bosh::Sessions,
     http::{Asker, Refusal},
     listener::development::DevelopmentCertificate,
     net::now,
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) names: Names,
     pub(crate) webtransport: Option<WebTransportOffer>,
     pub(crate) registry: Registry,
+    pub(crate) bosh: Sessions,
     pub(crate) stats: Stats,
     pub(crate) connections_per_client: PerClient,
     pub(crate) sessions_per_client: PerClient,
@@ -83,6 +85,7 @@ impl Shared {
             names: Names::default(),
             webtransport,
             registry: Registry::default(),
+            bosh: Sessions::default(),
             stats: Stats::default(),
             connections_per_client: PerClient::default(),
             sessions_per_client: PerClient::default(),

@@ -43,7 +43,7 @@ impl TlsClients {
         for tls in policy
             .backends
             .values()
-            .filter_map(|backend| backend.tls.as_ref())
+            .flat_map(|backend| backend.every_tls())
         {
             if !clients.contains_key(&tls.ca) {
                 clients.insert(tls.ca.clone(), Arc::new(client_config(tls.ca.as_deref())?));

@@ -1,5 +1,6 @@
 //! Every default and range, each with its reason. `config/perigee.toml` tells operators the same, and a test compares the two.
 
+use crate::policy::MAX_STANZA_BYTES;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
@@ -99,6 +100,12 @@ pub(super) const CONNECT: Setting<Duration> = setting(s(5), ms(100), s(120));
 pub(super) const RESUME: Setting<Duration> = setting(s(120), s(0), s(900));
 /// Idle time before TCP asks whether the backend still lives: below the 350 s of the strictest cloud firewalls.
 pub(super) const TCP_KEEPALIVE: Setting<Duration> = setting(s(60), s(1), s(7200));
+
+// XMPP.
+
+/// A client's stanza: what Prosody and ejabberd take by default. RFC 6120 §13.12 forbids less than 10,000.
+pub(super) const XMPP_MAX_STANZA: Setting<u64> =
+    setting(256 * KIB, 10_000, MAX_STANZA_BYTES as u64);
 
 // IRC.
 

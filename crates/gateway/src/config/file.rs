@@ -17,6 +17,7 @@ shape! {
         trusted_proxies: List<String>,
         forwarded_header: At<String>,
         server_names: List<String>,
+        public_url: At<String>,
         listener: Tables<ListenerFile>,
         backend: Named<BackendFile>,
         allow: Tables<AllowFile>,
@@ -53,6 +54,7 @@ shape! {
         service: At<String>,
         tunnel: At<bool>,
         irc: Table<IrcFile>,
+        xmpp: Table<XmppFile>,
     }
 }
 
@@ -69,6 +71,15 @@ shape! {
         flood_interval: At<Duration>,
         registration_timeout: At<Duration>,
         quit_message: At<String>,
+    }
+}
+
+shape! {
+    /// `[backend.NAME.xmpp]`.
+    XmppFile {
+        domain: At<String>,
+        starttls: At<String>,
+        max_stanza: At<Size>,
     }
 }
 
@@ -156,6 +167,7 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[log]", LogFile::KEYS),
     ("[backend.NAME]", BackendFile::KEYS),
     ("[backend.NAME.irc]", IrcFile::KEYS),
+    ("[backend.NAME.xmpp]", XmppFile::KEYS),
     ("[[allow]]", AllowFile::KEYS),
     ("[[deny]]", DenyFile::KEYS),
     ("[[listener]]", ListenerFile::KEYS),

@@ -25,7 +25,7 @@ use super::{
     problem::{At, Problems},
     suggest::nearest,
 };
-use crate::policy::{ForwardedHeader, Host, Malformed, Policy, parse_range, quote};
+use crate::policy::{ForwardedHeader, Host, Malformed, Origin, Policy, parse_range, quote};
 
 /// What a configuration depends on beyond its text.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,10 @@ pub(super) fn lower(
         trusted_proxies: ranges(file.trusted_proxies.as_ref(), parse_range, problems),
         forwarded_header: one_of(file.forwarded_header.as_ref(), &FORWARDED_HEADERS, problems),
         server_names: server_names(file.server_names.as_ref(), problems),
+        public_url: file
+            .public_url
+            .as_ref()
+            .and_then(|at| parsed(at, parse_public_url, problems)),
         listeners: listeners::listeners(
             file.listener.as_ref().map_or(&[], |tables| &tables.0),
             file.trusted_proxies
@@ -95,6 +99,18 @@ pub(super) fn lower(
         log: log(file.log.as_ref(), problems),
         warnings: Vec::new(),
     }
+}
+
+/// Where clients find the gateway: what a page's origin would be.
+fn parse_public_url(text: &str) -> Result<Origin, Malformed> {
+    let form = "write https://, the host and, if it is not 443, the port";
+    let origin: Origin = text
+        .parse()
+        .map_err(|_| Malformed::new("is not where clients could find the gateway", form))?;
+    if !matches!(&*origin.scheme, "http" | "https") {
+        return Err(Malformed::new("is neither http nor https", form));
+    }
+    Ok(origin)
 }
 
 /// In lower case, as HTTP/2 sends them.

@@ -8,7 +8,7 @@ use super::{
     Config, Listener,
     units::{ShowDuration, ShowSize},
 };
-use crate::policy::{AllowRule, Backend, BackendAddress, DenyRule, every_client};
+use crate::policy::{AllowRule, Backend, BackendAddress, DenyRule, ServiceName, every_client};
 
 impl Config {
     /// A few lines that say who may reach what, and what is odd about it.
@@ -63,9 +63,10 @@ fn describe_listener(listener: &Listener) -> String {
 }
 
 fn describe_backend(backend: &Backend) -> String {
-    let tls = match &backend.tls {
-        Some(tls) => format!(" with TLS as {}", tls.name),
-        None => String::new(),
+    let tls = match (&backend.tls, backend.starttls(ServiceName::Xmpp)) {
+        (Some(tls), _) => format!(" with TLS as {}", tls.name),
+        (None, Some((_, tls))) => format!(" with STARTTLS as {}", tls.name),
+        (None, None) => String::new(),
     };
     let networks = match (&backend.address, backend.networks.is_empty()) {
         (BackendAddress::Unix(_), _) | (_, true) => String::new(),

@@ -96,8 +96,10 @@ fn the_reference_writes_the_defaults() {
     let bare = parse(
         "[backend.irc]\naddress = \"irc.example.org:6667\"\n\
          [backend.webchat]\naddress = \"irc.example.org:6667\"\nservice = \"irc\"\n\
+         [backend.messenger]\naddress = \"xmpp.example.org:5222\"\nservice = \"xmpp\"\n\
          [backend.irc-tls]\naddress = \"irc.example.org:6697\"\ntls = true\n",
     );
+    assert_eq!(backend(&written, "messenger"), backend(&bare, "messenger"));
     assert_eq!(backend(&written, "irc"), backend(&bare, "irc"));
     let mut chat = (*backend(&written, "webchat")).clone();
     let Some(ServiceSettings::Irc(settings)) = &mut chat.service else {
@@ -215,7 +217,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 71, "{seen} keys");
+    assert!(seen >= 75, "{seen} keys");
 }
 
 #[test]
@@ -356,7 +358,19 @@ fn a_file_that_cannot_be_read_is_a_mistake() {
 
 #[test]
 fn warnings() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 8] = [
+        (
+            "[backend.a]\naddress = \"a.example:5222\"\nservice = \"xmpp\"\n[backend.a.xmpp]\nstarttls = \"off\"\n\
+             [[allow]]\norigins = [\"none\"]\nto = [\"a\"]\n",
+            &[
+                "p.toml:5: backend.a.xmpp.starttls: sends passwords and messages over the network as they are; write \"required\" if the server offers STARTTLS",
+            ],
+        ),
+        (
+            "[backend.a]\naddress = \"localhost:5222\"\nservice = \"xmpp\"\n[backend.a.xmpp]\nstarttls = \"off\"\n\
+             [[allow]]\norigins = [\"none\"]\nto = [\"a\"]\n",
+            &[],
+        ),
         (
             "",
             &[

@@ -66,6 +66,23 @@ pub struct BackendTls {
 }
 
 impl Backend {
+    /// How it is to be secured on request of the gateway, where clients use it in this way.
+    pub(crate) fn starttls(&self, service: ServiceName) -> Option<(&str, &BackendTls)> {
+        match &self.service {
+            Some(ServiceSettings::Xmpp(settings)) if service == ServiceName::Xmpp => {
+                let tls = settings.starttls.as_ref()?;
+                Some((&settings.domain, tls))
+            }
+            _ => None,
+        }
+    }
+
+    /// Each set of roots that it needs.
+    pub(crate) fn every_tls(&self) -> impl Iterator<Item = &BackendTls> {
+        let of_service = self.starttls(ServiceName::Xmpp).map(|(_, tls)| tls);
+        self.tls.iter().chain(of_service)
+    }
+
     /// Whether clients may use it in this way.
     pub fn offers(&self, service: ServiceName) -> bool {
         match service {

@@ -2,9 +2,9 @@
 //!
 //! Plain data: a service gets its settings from here and knows no configuration.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use super::malformed::Malformed;
+use super::{backend::BackendTls, malformed::Malformed};
 
 /// How a client's bytes relate to the backend's bytes (docs/protocol.md section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ impl fmt::Display for ServiceName {
 pub enum ServiceSettings {
     /// `[backend.NAME.irc]`.
     Irc(IrcSettings),
+    /// `[backend.NAME.xmpp]`.
+    Xmpp(XmppSettings),
 }
 
 impl ServiceSettings {
@@ -65,6 +67,7 @@ impl ServiceSettings {
     pub fn name(&self) -> ServiceName {
         match self {
             Self::Irc(_) => ServiceName::Irc,
+            Self::Xmpp(_) => ServiceName::Xmpp,
         }
     }
 
@@ -72,6 +75,7 @@ impl ServiceSettings {
     pub(crate) fn wants_host(&self) -> bool {
         match self {
             Self::Irc(irc) => irc.webirc_password.is_some() && irc.resolve_hosts,
+            Self::Xmpp(_) => false,
         }
     }
 }
@@ -122,3 +126,18 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+/// How XMPP is spoken with a backend, which is one domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XmppSettings {
+    /// The domain that streams are for.
+    pub domain: Arc<str>,
+    /// STARTTLS before anything of a client is sent, and how the server proves who it is; `None` if the connection
+    /// has TLS from its beginning, or is to have none. Default required.
+    pub starttls: Option<BackendTls>,
+    /// Longest stanza of a client. Default 256 KiB.
+    pub max_stanza_bytes: usize,
+}
+
+/// The longest stanza that a client may be allowed.
+pub const MAX_STANZA_BYTES: usize = 1 << 20;

@@ -97,6 +97,18 @@ impl Leg {
         }
     }
 
+    /// The gateway stops. What the service says to it is to be handed to the client.
+    pub(crate) fn gateway_stops(&mut self, now: Instant) {
+        if self.out.end.is_none() {
+            self.service.gateway_stops(now, &mut self.out);
+        }
+    }
+
+    /// Whether there is something for the client.
+    pub(crate) fn has_for_client(&self) -> bool {
+        self.out.has_for_client()
+    }
+
     /// Moves what can be moved between the service and its backend, which is not read while
     /// `may_read` is false. Says whether it should be called again though nothing will wake it.
     pub(crate) fn pump(
@@ -198,9 +210,12 @@ impl Leg {
 
     fn read(&mut self, now: Instant, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
         READ_BUFFER.with_borrow_mut(|buffer| {
-            let len = match self.connection.poll_read(cx, buffer)? {
+            let len = match self.connection.poll_read(cx, buffer) {
                 Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(len) => len,
+                // TLS that was cut off without its own end, as by many a server that stops. Whether it
+                // was cut in the middle of something, a service knows.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                Poll::Ready(len) => len?,
             };
             if len == 0 {
                 self.read_closed = true;

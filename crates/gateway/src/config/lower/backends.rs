@@ -72,8 +72,21 @@ fn backend(
         return None;
     };
     let address = parsed(at, parse_address, problems);
-    let tls = tls(&name.place, table, address.as_ref(), resolve, problems);
-    let (service, tunnel) = services::service(table, resolve, surroundings, problems);
+    let xmpp = services::xmpp(&name.place, table, address.as_ref(), problems);
+    let tls = tls(
+        &name.place,
+        table,
+        address.as_ref(),
+        xmpp.as_ref(),
+        resolve,
+        problems,
+    );
+    let (tls, starttls) = match &xmpp {
+        Some(xmpp) if xmpp.starttls => (None, tls),
+        _ => (tls, None),
+    };
+    let xmpp = xmpp.and_then(|xmpp| xmpp.settle(starttls));
+    let (service, tunnel) = services::service(table, xmpp, resolve, surroundings, problems);
     let backend = Backend {
         name: name.value.as_str().into(),
         address: address?,
@@ -114,6 +127,7 @@ fn tls(
     place: &Place,
     table: &BackendFile,
     address: Option<&BackendAddress>,
+    xmpp: Option<&services::Xmpp>,
     resolve: &dyn Fn(&str) -> Option<PathBuf>,
     problems: &mut Problems,
 ) -> Option<BackendTls> {
@@ -134,7 +148,8 @@ fn tls(
         }
         path
     });
-    if !table.tls.as_ref().is_some_and(|at| at.value) {
+    let starttls = xmpp.is_some_and(|xmpp| xmpp.starttls);
+    if !starttls && !table.tls.as_ref().is_some_and(|at| at.value) {
         for at in [&table.tls_name, &table.tls_ca].into_iter().flatten() {
             problems.report(
                 &at.place,
@@ -144,7 +159,9 @@ fn tls(
         }
         return None;
     }
-    let name = match (name, address) {
+    // A server of XMPP proves that it is its domain's, wherever it stands (RFC 6120 §13.7.2).
+    let of_domain = xmpp.and_then(services::Xmpp::certified).map(Some);
+    let name = match (name.or(of_domain), address) {
         (Some(name), _) => name,
         (None, Some(BackendAddress::Tcp(address))) => Some(address.host.clone()),
         (None, Some(BackendAddress::Unix(_))) => {

@@ -1,9 +1,11 @@
 //! `service`, `tunnel` and the tables of services in `[backend.NAME]`.
 
 mod irc;
+mod xmpp;
 
 use std::path::{Path, PathBuf};
 
+pub(super) use self::xmpp::Xmpp;
 use super::{
     super::{
         document::Table,
@@ -12,11 +14,14 @@ use super::{
     },
     Surroundings, parsed,
 };
-use crate::policy::{Malformed, Secret, ServiceName, ServiceSettings};
+use crate::policy::{
+    BackendAddress, Malformed, Secret, ServiceName, ServiceSettings, XmppSettings,
+};
 
 /// What a backend speaks, and whether it can be tunnelled to.
 pub(super) fn service(
     table: &BackendFile,
+    xmpp: Option<XmppSettings>,
     resolve: &dyn Fn(&str) -> Option<PathBuf>,
     surroundings: Surroundings,
     problems: &mut Problems,
@@ -30,10 +35,14 @@ pub(super) fn service(
         read: surroundings.read,
     };
     let irc = irc::irc(table.irc.as_ref().map(Table::shape), &files, problems);
-    let service = name.map(|name| match name {
-        Spoken::Irc => ServiceSettings::Irc(irc),
+    let service = name.and_then(|name| match name {
+        Spoken::Irc => Some(ServiceSettings::Irc(irc)),
+        Spoken::Xmpp => xmpp.map(ServiceSettings::Xmpp),
     });
-    let tables = [(Spoken::Irc, "irc", table.irc.as_ref().map(Table::place))];
+    let tables = [
+        (Spoken::Irc, "irc", table.irc.as_ref().map(Table::place)),
+        (Spoken::Xmpp, "xmpp", table.xmpp.as_ref().map(Table::place)),
+    ];
     for (of, word, place) in tables {
         if let Some(place) = place
             && name != Some(of)
@@ -57,6 +66,17 @@ pub(super) fn service(
     (service, tunnel)
 }
 
+/// What a backend that speaks XMPP has to say before it is known how its connection is secured.
+pub(super) fn xmpp(
+    place: &Place,
+    table: &BackendFile,
+    address: Option<&BackendAddress>,
+    problems: &mut Problems,
+) -> Option<Xmpp> {
+    let is_xmpp = table.service.as_ref().is_some_and(|at| at.value == "xmpp");
+    is_xmpp.then(|| Xmpp::read(place, table, address, problems))
+}
+
 /// A table of a service that the backend has not.
 fn has_no_effect(table: &BackendFile, (word, place): (&str, &Place), problems: &mut Problems) {
     let remedy = match &table.service {
@@ -71,12 +91,17 @@ fn has_no_effect(table: &BackendFile, (word, place): (&str, &Place), problems: &
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spoken {
     Irc,
+    Xmpp,
 }
 
 fn service_name(text: &str) -> Result<Spoken, Malformed> {
     match text.parse() {
         Ok(ServiceName::Irc) => Ok(Spoken::Irc),
-        _ => Err(Malformed::new("is not a service", "write \"irc\"")),
+        Ok(ServiceName::Xmpp) => Ok(Spoken::Xmpp),
+        _ => Err(Malformed::new(
+            "is not a service",
+            "write \"irc\" or \"xmpp\"",
+        )),
     }
 }
 

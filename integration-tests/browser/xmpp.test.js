@@ -1,0 +1,179 @@
+/**
+ * XMPP clients as they come from npm, through the gateway to real servers: they log in, enter a room, send a thousand
+ * messages and get them back, are told of a wrong password, and see the server go.
+ */
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { client as xmppClient, xml } from '@xmpp/client';
+import WebSocket from 'ws';
+import { Browser } from './support/browsers.js';
+import { Gateway } from './support/gateway.js';
+import { OriginServer } from './support/origin-server.js';
+import { until } from './support/wait.js';
+import { DOMAIN, Ejabberd, PASSWORD, Prosody, ROOMS } from './support/xmpp-servers.js';
+
+const MESSAGES = 1000;
+const MODULES = new URL('node_modules/', import.meta.url);
+/** A page waits for a server, and the test for the page. */
+const PAGE_MS = 60_000;
+
+/**
+ * In the page: strophe.js logs in, enters a room, and says what a page would say.
+ *
+ * @param {{ service: string, jid: string, password: string, room: string, messages: number }} task
+ */
+async function strophe({ service, jid, password, room, messages }) {
+  const { Strophe, $pres, $msg } = /** @type {any} */ (globalThis);
+  const connection = new Strophe.Connection(service);
+  /** @type {string[]} */
+  const statuses = [];
+  const names = Object.fromEntries(Object.entries(Strophe.Status).map(([name, value]) => [value, name]));
+  Object.assign(globalThis, { statuses });
+  const connected = await new Promise((resolve) => {
+    connection.connect(jid, password, (/** @type {number} */ status, /** @type {string | null} */ condition) => {
+      statuses.push(condition ? `${names[status]} ${condition}` : names[status]);
+      if (['CONNECTED', 'AUTHFAIL', 'CONNFAIL', 'DISCONNECTED'].includes(names[status])) resolve(names[status] === 'CONNECTED');
+    });
+  });
+  if (!connected) return { statuses, received: [] };
+  const received = await new Promise((resolve) => {
+    /** @type {string[]} */
+    const bodies = [];
+    connection.addHandler((/** @type {Element} */ message) => {
+      const body = message.getElementsByTagName('body')[0]?.textContent;
+      if (body) bodies.push(body);
+      if (bodies.length === messages) resolve(bodies);
+      return true;
+    }, null, 'message', 'groupchat');
+    connection.addHandler(() => {
+      for (let n = 0; n < messages; n += 1) {
+        connection.send($msg({ to: room, type: 'groupchat' }).c('body').t(`${n} ä€😀 <&>'"`));
+      }
+      return false;
+    }, null, 'presence', null, null, `${room}/tester`);
+    connection.send($pres());
+    connection.send($pres({ to: `${room}/tester` }).c('x', { xmlns: 'http://jabber.org/protocol/muc' }));
+  });
+  Object.assign(globalThis, { connection });
+  return { statuses, received };
+}
+
+/** What everybody says, in order. */
+const said = Array.from({ length: MESSAGES }, (_, n) => `${n} ä€😀 <&>'"`);
+
+for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejabberd', Ejabberd]])) {
+  describe(`XMPP clients and ${name}`, () => {
+    /** @type {InstanceType<typeof Server>} */
+    let server;
+    /** @type {Gateway} */
+    let gateway;
+    /** @type {OriginServer} */
+    let site;
+    /** @type {Browser} */
+    let browser;
+    let rooms = 0;
+
+    before(async () => {
+      // Node's clients want a browser's WebSocket.
+      globalThis.WebSocket ??= /** @type {any} */ (WebSocket);
+      [server, site, browser] = await Promise.all([Server.start(), OriginServer.start(), Browser.launch('chromium')]);
+      gateway = await Gateway.serve(`
+        [backend.${name}]
+        address = "${server.address}"
+        tls_ca = "${server.ca}"
+        service = "xmpp"
+        [backend.${name}.xmpp]
+        domain = "${DOMAIN}"
+        [[allow]]
+        origins = ["${site.origin}", "none"]
+        to = ["${name}"]
+      `);
+      site.scripts['strophe.js'] = await readFile(new URL('strophe.js/dist/strophe.umd.min.js', MODULES), 'utf8');
+    });
+    after(async () => {
+      await browser?.stop();
+      await gateway?.stop();
+      await site?.stop();
+      await server?.stop();
+    });
+    afterEach(() => browser.tidy());
+
+    const services = /** @type {const} */ (['websocket', 'bosh']);
+    const serviceUrl = (/** @type {'websocket' | 'bosh'} */ way) => `${way === 'bosh' ? 'http' : 'ws'}://127.0.0.1:${gateway.port}/xmpp/${name}`;
+
+    /** @param {'websocket' | 'bosh'} way @param {object} [task] */
+    const inPage = async (way, task) => {
+      const { page, log } = await browser.open(site.origin);
+      page.setDefaultTimeout(PAGE_MS);
+      await page.addScriptTag({ url: `${site.origin}/strophe.js` });
+      rooms += 1;
+      const result = await page.evaluate(strophe, {
+        service: serviceUrl(way), jid: `alice@${DOMAIN}`, password: PASSWORD, room: `room${rooms}@${ROOMS}`, messages: MESSAGES, ...task,
+      });
+      return { page, log, ...result };
+    };
+
+    for (const way of services) {
+      test(`strophe.js by ${way}: a thousand messages through a room`, async () => {
+        const { statuses, received } = await inPage(way);
+        assert.equal(statuses.at(-1), 'CONNECTED', `${statuses}`);
+        assert.deepEqual(received, said);
+      });
+
+      test(`strophe.js by ${way}: a wrong password`, async () => {
+        const { statuses } = await inPage(way, { password: 'wrong' });
+        assert.ok(statuses.some((status) => status.startsWith('AUTHFAIL')), `${statuses}`);
+      });
+    }
+
+    test('@xmpp/client: a thousand messages through a room, and a wrong password', async () => {
+      const room = `node@${ROOMS}`;
+      const xmpp = xmppClient({ service: serviceUrl('websocket'), domain: DOMAIN, username: 'bob', password: PASSWORD, resource: 'node' });
+      xmpp.reconnect.stop();
+      /** @type {string[]} */
+      const received = [];
+      let entered = () => {};
+      const inRoom = new Promise((resolve) => (entered = () => resolve(undefined)));
+      xmpp.on('error', () => {});
+      xmpp.on('stanza', (/** @type {any} */ stanza) => {
+        if (stanza.is('presence') && stanza.attrs.from === `${room}/bob`) entered();
+        const body = stanza.is('message') && stanza.attrs.type === 'groupchat' && stanza.getChildText('body');
+        if (body) received.push(body);
+      });
+      await xmpp.start();
+      await xmpp.send(xml('presence', { to: `${room}/bob` }, xml('x', { xmlns: 'http://jabber.org/protocol/muc' })));
+      await inRoom;
+      for (const text of said) await xmpp.send(xml('message', { to: room, type: 'groupchat' }, xml('body', {}, text)));
+      await until('all came back', () => received.length >= MESSAGES, PAGE_MS);
+      assert.deepEqual(received, said);
+      await xmpp.stop();
+
+      const stranger = xmppClient({ service: serviceUrl('websocket'), domain: DOMAIN, username: 'bob', password: 'wrong' });
+      stranger.reconnect.stop();
+      stranger.on('error', () => {});
+      await assert.rejects(stranger.start(), (/** @type {any} */ error) => error.condition === 'not-authorized');
+      await stranger.stop();
+    });
+
+    test('host-meta tells where to connect', async () => {
+      const response = await fetch(`${gateway.url}/.well-known/host-meta.json`);
+      assert.equal(response.headers.get('access-control-allow-origin'), '*');
+      assert.deepEqual((await response.json()).links.map((/** @type {any} */ { href }) => href), services.map(serviceUrl));
+      const { page } = await browser.open(site.origin);
+      const document = await page.evaluate(async (url) => (await fetch(url)).text(), `${gateway.url}/.well-known/host-meta`);
+      assert.match(document, new RegExp(`<Link rel='urn:xmpp:alt-connections:xbosh' href='${serviceUrl('bosh')}'/>`));
+    });
+
+    test('the server goes: clients are told by both ways', async () => {
+      const pages = await Promise.all(services.map((way) => inPage(way, { messages: 1 })));
+      await server.stop();
+      for (const [n, { page }] of pages.entries()) {
+        const statuses = () => page.evaluate(() => /** @type {any} */ (globalThis).statuses);
+        await until(`${services[n]} is told`, async () => (await statuses()).some((/** @type {string} */ status) => status.startsWith('DISCONNECTED')), PAGE_MS);
+        assert.ok((await statuses()).some((/** @type {string} */ status) => /remote-connection-failed|system-shutdown/.test(status)), `${services[n]}: ${await statuses()}`);
+      }
+    });
+  });
+}
