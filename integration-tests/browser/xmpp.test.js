@@ -15,6 +15,8 @@ import { until } from './support/wait.js';
 import { DOMAIN, Ejabberd, PASSWORD, Prosody, ROOMS } from './support/xmpp-servers.js';
 
 const MESSAGES = 1000;
+/** Messages that are typed, one after the other. */
+const TYPED = 5;
 const MODULES = new URL('node_modules/', import.meta.url);
 /** A page waits for a server, and the test for the page. */
 const PAGE_MS = 60_000;
@@ -60,6 +62,18 @@ async function strophe({ service, jid, password, room, messages }) {
   return { statuses, received };
 }
 
+/** What a page of converse.js consists of. */
+const CONVERSE = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Converse</title><link rel="stylesheet" href="converse/converse.min.css"></head>
+<body class="converse-fullscreen"><div id="conversejs-bg"></div><script type="module">
+  import converse from '/converse/converse.min.js';
+  converse.plugins.add('test', { initialize() { globalThis.api = this._converse.api; } });
+  globalThis.start = (settings) => converse.initialize({
+    assets_path: '/converse/', authentication: 'login', auto_login: true, clear_cache_on_logout: true, discover_connection_methods: false, i18n: 'en',
+    loglevel: 'error', muc_fetch_members: false, view_mode: 'fullscreen', whitelisted_plugins: ['test'], ...settings,
+  });
+</script></body></html>`;
+
 /** What everybody says, in order. */
 const said = Array.from({ length: MESSAGES }, (_, n) => `${n} ä€😀 <&>'"`);
 
@@ -90,6 +104,8 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
         origins = ["${site.origin}", "none"]
         to = ["${name}"]
       `);
+      site.folders.converse = new URL('converse.js/dist/', MODULES);
+      site.scripts['converse.html'] = CONVERSE;
       site.scripts['strophe.js'] = await readFile(new URL('strophe.js/dist/strophe.umd.min.js', MODULES), 'utf8');
     });
     after(async () => {
@@ -102,6 +118,29 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
 
     const services = /** @type {const} */ (['websocket', 'bosh']);
     const serviceUrl = (/** @type {'websocket' | 'bosh'} */ way) => `${way === 'bosh' ? 'http' : 'ws'}://127.0.0.1:${gateway.port}/xmpp/${name}`;
+
+    /** Bob, in a room, who answers everything. @param {string} room */
+    const answering = async (room) => {
+      const xmpp = xmppClient({ service: serviceUrl('websocket'), domain: DOMAIN, username: 'bob', password: PASSWORD });
+      xmpp.reconnect.stop();
+      xmpp.timeout = PAGE_MS;
+      /** @type {string[]} */
+      const bob = [];
+      xmpp.on('error', () => {});
+      const inRoom = new Promise((resolve) => {
+        xmpp.on('stanza', async (/** @type {any} */ stanza) => {
+          if (stanza.is('presence') && stanza.attrs.from === `${room}/bob`) resolve(undefined);
+          const body = stanza.is('message') && stanza.attrs.from === `${room}/tester` && stanza.getChildText('body');
+          if (!body) return;
+          bob.push(body);
+          await xmpp.send(xml('message', { to: room, type: 'groupchat' }, xml('body', {}, `↩ ${body}`)));
+        });
+      });
+      await xmpp.start();
+      await xmpp.send(xml('presence', { to: `${room}/bob` }, xml('x', { xmlns: 'http://jabber.org/protocol/muc' })));
+      await inRoom;
+      return { bob, stop: () => xmpp.stop() };
+    };
 
     /** @param {'websocket' | 'bosh'} way @param {object} [task] */
     const inPage = async (way, task) => {
@@ -132,6 +171,7 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
       const room = `node@${ROOMS}`;
       const xmpp = xmppClient({ service: serviceUrl('websocket'), domain: DOMAIN, username: 'bob', password: PASSWORD, resource: 'node' });
       xmpp.reconnect.stop();
+      xmpp.timeout = PAGE_MS;
       /** @type {string[]} */
       const received = [];
       let entered = () => {};
@@ -152,10 +192,41 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
 
       const stranger = xmppClient({ service: serviceUrl('websocket'), domain: DOMAIN, username: 'bob', password: 'wrong' });
       stranger.reconnect.stop();
+      stranger.timeout = PAGE_MS;
       stranger.on('error', () => {});
       await assert.rejects(stranger.start(), (/** @type {any} */ error) => error.condition === 'not-authorized');
       await stranger.stop();
     });
+
+    for (const way of services) {
+      test(`converse.js by ${way}: typing in a room, and reading what somebody answers`, async () => {
+        rooms += 1;
+        const room = `room${rooms}@${ROOMS}`;
+        const { bob, stop } = await answering(room);
+        const { page } = await browser.open(`${site.origin}/converse.html`);
+        page.setDefaultTimeout(PAGE_MS);
+        await page.waitForFunction(() => 'start' in globalThis);
+        await page.evaluate(async (settings, room) => {
+          const { start } = /** @type {any} */ (globalThis);
+          await start(settings);
+          const { api } = /** @type {any} */ (globalThis);
+          await api.waitUntil('connected');
+          await api.rooms.open(room, { nick: 'tester' }, true);
+        }, {
+          jid: `alice@${DOMAIN}`, password: PASSWORD,
+          ...(way === 'bosh' ? { bosh_service_url: serviceUrl(way) } : { websocket_url: serviceUrl(way) }),
+        }, room);
+        await (await page.waitForSelector('.chat-textarea:not([disabled])'))?.click();
+        for (const text of said.slice(0, TYPED)) {
+          await page.keyboard.type(text);
+          await page.keyboard.press('Enter');
+          await page.waitForFunction((text) => [...document.querySelectorAll('.chat-msg__text')].some(({ textContent }) => textContent?.trim() === text), {}, `↩ ${text}`);
+        }
+        assert.deepEqual(bob, said.slice(0, TYPED));
+        await browser.picture(page, `converse-${name}-${way}`);
+        await stop();
+      });
+    }
 
     test('host-meta tells where to connect', async () => {
       const response = await fetch(`${gateway.url}/.well-known/host-meta.json`);
@@ -172,7 +243,7 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
       for (const [n, { page }] of pages.entries()) {
         const statuses = () => page.evaluate(() => /** @type {any} */ (globalThis).statuses);
         await until(`${services[n]} is told`, async () => (await statuses()).some((/** @type {string} */ status) => status.startsWith('DISCONNECTED')), PAGE_MS);
-        assert.ok((await statuses()).some((/** @type {string} */ status) => /remote-connection-failed|system-shutdown/.test(status)), `${services[n]}: ${await statuses()}`);
+        assert.ok((await statuses()).some((/** @type {string} */ status) => /remote-(connection-failed|stream-error)|system-shutdown/.test(status)), `${services[n]}: ${await statuses()}`);
       }
     });
   });

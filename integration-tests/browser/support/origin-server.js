@@ -6,20 +6,28 @@ import http from 'node:http';
 const PAGES = new URL('../pages/', import.meta.url);
 /** Used by a page as it is, too. */
 const SHARED = { 'in-page.js': new URL('in-page.js', import.meta.url) };
-const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=utf-8' };
+const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=utf-8', css: 'text/css; charset=utf-8', json: 'application/json' };
 
 export class OriginServer {
   #server;
   port = 0;
   /** Scripts of a test's own, by name. @type {Record<string, string>} */
   scripts = {};
+  /** Folders that are served below a path of one word, such as those of packages. @type {Record<string, URL>} */
+  folders = {};
 
   constructor() {
     this.#server = http.createServer(async (request, response) => {
       const { pathname } = new URL(request.url ?? '/', 'http://here');
       const name = pathname === '/' ? 'index.html' : pathname.slice(1);
-      const type = TYPES[/** @type {'html' | 'js'} */ (name.split('.').at(-1))];
+      const type = TYPES[/** @type {keyof typeof TYPES} */ (name.split('.').at(-1))];
+      const [, folder, file] = /^(\w+)\/(\w[\w./-]*)$/.exec(name) ?? [];
       try {
+        if (folder in this.folders && !file.includes('..')) {
+          const body = await readFile(new URL(file, this.folders[folder]));
+          response.writeHead(200, { 'content-type': type ?? 'application/octet-stream' }).end(body);
+          return;
+        }
         if (!/^[\w-]+\.\w+$/.test(name) || !type) throw new Error('no such page');
         const body = this.scripts[name] ?? await readFile(SHARED[/** @type {'in-page.js'} */ (name)] ?? new URL(name, PAGES));
         response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);

@@ -121,6 +121,7 @@ cross_domain_bosh = true
 authentication = "internal_plain"
 VirtualHost "${DOMAIN}"
 Component "${ROOMS}" "muc"
+  muc_room_locking = false
 `);
     const running = new Process(prosody, ['--config', config, '-F']);
     const server = new Prosody(running, folder, { port, httpPort, ca });

@@ -289,7 +289,7 @@ heartbeat = "2h"
 "#;
     let want = [
         "p.toml:1: node: \"N\" is not a node id; use 1 to 16 of a-z and 0-9",
-        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, server_names, listener, backend, allow, deny, limits, timeouts, legacy, log",
+        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, server_names, public_url, listener, backend, allow, deny, limits, timeouts, legacy, log",
         "p.toml:5: backend.irc.address: \"irc.example.org:0\" has no valid port; write host:port with a port from 1 to 65535",
         "p.toml:6: backend.irc.tls: \"yes\" is neither true nor false; write true or false, without quotes",
         "p.toml:7: backend.irc.networks: 7 is not text; write \"7\"",
@@ -518,9 +518,10 @@ fn the_summary_says_who_may_reach_what() {
             "listen    127.0.0.1:8000",
             "backend   irc: irc.example.org:6667, kept for 2min without a client",
             "backend   irc-tls: irc.example.org:6697 with TLS as irc.example.org, kept for 2min without a client",
+            "backend   messenger: xmpp.example.org:5222 with STARTTLS as xmpp.example.org, spoken to as xmpp, kept for 2min without a client",
             "backend   webchat: irc.example.org:6667, spoken to as irc, kept for 2min without a client",
             "deny      no mail: all to *:25",
-            "allow     chat: https://chat.example.org to irc, irc-tls, webchat, *.irc.example.org:6660-6669,7000",
+            "allow     chat: https://chat.example.org to irc, irc-tls, webchat, messenger, *.irc.example.org:6660-6669,7000",
         ]
     );
     assert!(limits[0].starts_with(

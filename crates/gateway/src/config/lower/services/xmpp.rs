@@ -39,7 +39,7 @@ impl Xmpp {
             (None, Some(_)) => {
                 let problem = "is missing, as the address has no name that could be the domain's";
                 let remedy = "write the domain of its users, the part behind @";
-                problems.missing(&place.missing("xmpp.domain"), problem, remedy);
+                problems.missing(&place.missing("xmpp").missing("domain"), problem, remedy);
                 None
             }
             (None, None) => None,
