@@ -169,7 +169,7 @@ fn a_session_begins_with_what_was_agreed_on() {
     assert!(story.answers.is_empty(), "waits for the server");
     let mut header = StreamHeader::to("");
     header.attributes.0[0] = (
-        Name {
+        crate::Name {
             namespace: String::new(),
             local: "id".into(),
         },
