@@ -13,7 +13,7 @@ mod uplink;
 mod webtransport;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -146,14 +146,40 @@ struct Inner {
     uplink: Option<Way>,
     /// The uplink's task runs.
     uplink_runs: bool,
-    /// The gateway welcomed an attachment since frames go up by requests.
-    uplink_is_known: bool,
     /// How the gateway refused or closed the newest transport.
     refusal: Option<Refusal>,
     /// Tickets that were issued, the newest last.
     tickets: Vec<String>,
+    diary: Diary,
     faults: Faults,
     random: Random,
+}
+
+/// What became of the last transports and requests, for the failure of a story.
+#[derive(Debug)]
+struct Diary {
+    began: Instant,
+    lines: VecDeque<String>,
+}
+
+impl Diary {
+    /// Lines that are kept: what a failure needs to be understood, and no more.
+    const LINES: usize = 60;
+
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    fn note(&mut self, what: impl std::fmt::Display) {
+        if self.lines.len() == Self::LINES {
+            self.lines.pop_front();
+        }
+        let at = self.began.elapsed().as_millis();
+        self.lines.push_back(format!("{at} ms: {what}"));
+    }
 }
 
 /// How frames go up by requests of their own.
@@ -195,6 +221,8 @@ impl Inner {
                 Event::PeerDead { .. } => {
                     self.alive = false;
                     self.silent = self.epoch;
+                    let epoch = self.epoch;
+                    self.diary.note(format_args!("transport {epoch} is silent"));
                 }
                 Event::GoAway { after, code } => self.go_away = Some((after, code)),
                 Event::Ended { code } => self.ended = Some(code),
@@ -274,21 +302,27 @@ impl State {
         let session = &inner.session;
         let due = session.poll_timeout();
         format!(
-            "transport {} alive {} silent up to {}, attachment {:?}, uplink {:?} runs {} known {}, \
-             sid {:?}, ended {:?}, has something to say {}, due in {:?}, detached {:?}, refused {:?}",
+            "transport {} alive {} silent up to {}, attachment {:?}, uplink {:?} runs {}, \
+             sid {:?}, ended {:?}, has something to say {}, due in {:?}, detached {:?}, refused {:?}, \
+             now {} ms\n{}",
             inner.epoch,
             inner.alive,
             inner.silent,
             session.attachment(),
             inner.uplink,
             inner.uplink_runs,
-            inner.uplink_is_known,
             session.identity().map(|(sid, _)| sid),
             inner.ended,
             session.can_transmit(),
             due.map(|due| due.saturating_duration_since(Instant::now())),
             inner.detached.last(),
             inner.refusal,
+            inner.diary.began.elapsed().as_millis(),
+            inner
+                .diary
+                .lines
+                .iter()
+                .fold(String::new(), |all, line| all + line + "\n"),
         )
     }
 
@@ -323,9 +357,9 @@ impl Client {
             silent: 0,
             uplink: None,
             uplink_runs: false,
-            uplink_is_known: false,
             refusal: None,
             tickets: Vec::new(),
+            diary: Diary::new(),
             faults,
             random: Random::new(seed),
         };
@@ -367,10 +401,13 @@ impl Client {
             inner.alive = true;
             inner.refusal = None;
             inner.uplink = transport.uplink();
-            inner.uplink_is_known &= inner.uplink.is_some();
             let starts_uplink = inner.uplink.is_some() && !inner.uplink_runs;
             inner.uplink_runs |= starts_uplink;
-            (inner.epoch, starts_uplink)
+            let epoch = inner.epoch;
+            inner
+                .diary
+                .note(format_args!("transport {epoch} is {transport:?}"));
+            (epoch, starts_uplink)
         });
         self.spawn(downlink::run(Arc::clone(&self.state), transport, epoch));
         if starts_uplink {
@@ -388,7 +425,8 @@ impl Client {
             inner.epoch += 1;
             inner.alive = false;
             inner.uplink_runs = false;
-            inner.uplink_is_known = false;
+            // Whatever request was on its way.
+            inner.session.rewind(now);
             if let Some(n) = inner.session.attachment() {
                 inner.session.detach(n, now);
             }
@@ -489,6 +527,12 @@ impl Client {
     #[must_use]
     pub fn tickets(&self) -> Vec<String> {
         self.state.lock().tickets.clone()
+    }
+
+    /// Where it stands, and how its last transports fared: for the failure of a story.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        self.state.standing()
     }
 
     /// The raw token.

@@ -48,7 +48,8 @@ pub enum Uplink {
     /// The transport carries both directions: what was in flight may be lost, so DATA waits for
     /// the WELCOME and goes on from there.
     Fresh,
-    /// Frames go up by requests of their own, which this attachment does not touch.
+    /// Frames go up by requests of their own, which this attachment does not touch. Where they went up
+    /// another way before, DATA waits as well.
     Separate,
 }
 
@@ -84,6 +85,11 @@ pub struct Session {
     /// told again to a client that did not get it.
     batch: u64,
     attachment: Option<Attachment>,
+    /// Client: how frames went up last.
+    uplink: Option<Uplink>,
+    /// Client: no WELCOME has said yet where a new uplink goes on. An attachment that ends before its
+    /// WELCOME leaves that to the next one.
+    uplink_is_new: bool,
     /// Client: who it is, once welcomed. Gateway: what to tell in WELCOME until the client has it.
     identity: Option<(String, [u8; TOKEN_LEN])>,
     confirmed: bool,
@@ -164,6 +170,8 @@ impl Session {
             last_n: 0,
             batch: 0,
             attachment: None,
+            uplink: None,
+            uplink_is_new: false,
             identity,
             confirmed: false,
             ended: None,

@@ -25,7 +25,7 @@ const MAX_POLLS: usize = 3;
 pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
     // How a transport fails is not the story; that the session goes on is.
     let carried = async {
-        _ = match transport {
+        let carried = match transport {
             Transport::WebSocket => websocket(&state, epoch).await,
             Transport::WebTransport => super::webtransport::run(&state, epoch).await,
             Transport::Stream => stream(&state, Version::Http1, epoch).await,
@@ -36,6 +36,11 @@ pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
             Transport::Htmlfile => tickets::run(&state, epoch, tickets::Kind::Htmlfile).await,
             Transport::Jsonp => tickets::run(&state, epoch, tickets::Kind::Jsonp).await,
         };
+        let note = |inner: &mut Inner, _| {
+            let diary = &mut inner.diary;
+            diary.note(format_args!("transport {epoch} ended: {carried:?}"));
+        };
+        state.change(note);
         // The end of the session goes up by a request, which takes an attachment to be said.
         let said = state.when(|inner| {
             let due = inner.epoch == epoch && inner.uplink.is_some() && inner.ended.is_some();
@@ -96,6 +101,8 @@ impl Inner {
             return;
         }
         self.refusal = Some(refusal);
+        self.diary
+            .note(format_args!("transport {epoch} was refused: {refusal:?}"));
         if refusal == Refusal::Status(Code::Lost.http_status())
             || refusal == Refusal::Close(Code::Lost.close_code())
         {
@@ -111,16 +118,10 @@ impl State {
             if inner.epoch != epoch || inner.ended.is_some() {
                 return None;
             }
-            let uplink = if inner.uplink_is_known {
-                Uplink::Separate
-            } else {
-                Uplink::Fresh
-            };
-            inner.session.attach(link, uplink, now);
+            let n = inner.session.attach(link, Uplink::Separate, now);
+            inner.diary.note(format_args!("attachment {n}, {link:?}"));
             let mut body = Vec::new();
-            inner
-                .session
-                .transmit_hello(&mut body, uplink == Uplink::Fresh, now);
+            inner.session.transmit_hello(&mut body, false, now);
             Some((inner.sid(), body))
         })
     }
@@ -151,7 +152,8 @@ async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
     let began = state.change(|inner, now| {
         let newest = inner.epoch == epoch && inner.ended.is_none();
         if newest {
-            inner.session.attach(Link::Open, Uplink::Fresh, now);
+            let n = inner.session.attach(Link::Open, Uplink::Fresh, now);
+            inner.diary.note(format_args!("attachment {n}"));
         }
         newest
     });
@@ -233,7 +235,6 @@ async fn stream(state: &State, version: Version, epoch: u64) -> Result<(), Error
         cut.extend_from_slice(&data);
         let mut rest = &cut[..];
         state.change(|inner, now| {
-            inner.uplink_is_known |= inner.epoch == epoch;
             inner.brought(epoch, &mut rest, now);
         });
         cut = rest.to_vec();
@@ -278,7 +279,6 @@ async fn poll(
         return Err("refused".into());
     }
     state.change(|inner, now| {
-        inner.uplink_is_known |= inner.epoch == epoch;
         inner.brought_message(epoch, &reply.body, now);
     });
     Ok(())

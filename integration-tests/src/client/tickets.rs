@@ -101,7 +101,6 @@ impl<'a> Reader<'a> {
     fn take(&mut self, frames: &str, at: &str) -> Result<(), Error> {
         let frames = STANDARD.decode(frames)?;
         self.state.change(|inner, now| {
-            inner.uplink_is_known |= inner.epoch == self.epoch;
             inner.brought_message(self.epoch, &frames, now);
         });
         if !at.is_empty() {

@@ -133,10 +133,25 @@ async fn post(state: &State, job: &Job) -> Result<Whole, Error> {
 }
 
 fn apply(state: &State, reply: Result<Whole, Error>) {
-    state.change(|inner, now| match reply {
-        Ok(reply) if reply.status == StatusCode::OK => inner.session.handle_reply(&reply.body, now),
-        // The session is over; the downlink says why, or the next attach is refused.
-        Ok(reply) if reply.status == StatusCode::NOT_FOUND => inner.uplink = None,
-        Ok(_) | Err(_) => inner.session.rewind(now),
+    state.change(|inner, now| {
+        match &reply {
+            Ok(reply) if reply.status == StatusCode::OK => {}
+            Ok(reply) => inner.diary.note(format_args!("uplink: {}", reply.status)),
+            Err(error) => inner.diary.note(format_args!("uplink: {error}")),
+        }
+        inner.answered(reply, now);
     });
+}
+
+impl Inner {
+    fn answered(&mut self, reply: Result<Whole, Error>, now: Instant) {
+        match reply {
+            Ok(reply) if reply.status == StatusCode::OK => {
+                self.session.handle_reply(&reply.body, now);
+            }
+            // The session is over; the downlink says why, or the next attach is refused.
+            Ok(reply) if reply.status == StatusCode::NOT_FOUND => self.uplink = None,
+            Ok(_) | Err(_) => self.session.rewind(now),
+        }
+    }
 }

@@ -18,7 +18,8 @@ pub(super) async fn run(state: &State, epoch: u64) -> Result<(), Error> {
     let began = state.change(|inner, now| {
         let newest = inner.epoch == epoch && inner.ended.is_none();
         if newest {
-            inner.session.attach(Link::Open, Uplink::Fresh, now);
+            let n = inner.session.attach(Link::Open, Uplink::Fresh, now);
+            inner.diary.note(format_args!("attachment {n}"));
         }
         newest
     });

@@ -12,10 +12,12 @@ impl Session {
     pub fn attach(&mut self, link: Link, uplink: Uplink, now: Instant) -> u32 {
         debug_assert_eq!(self.role, Role::Client);
         self.last_n += 1;
+        self.uplink_is_new |= uplink == Uplink::Fresh || self.uplink != Some(uplink);
+        self.uplink = Some(uplink);
         self.attachment = Some(Attachment {
             n: self.last_n,
             link,
-            awaits_welcome: uplink == Uplink::Fresh,
+            awaits_welcome: self.uplink_is_new,
         });
         self.control.hello = true;
         self.tell_opens_again();
@@ -190,6 +192,7 @@ impl Session {
         }
         let fresh = attachment.awaits_welcome;
         attachment.awaits_welcome = false;
+        self.uplink_is_new = false;
         if let Some(identity) = &welcome.identity {
             self.identity = Some(identity.clone());
             // Tells the gateway that the session is known here (protocol section 4).

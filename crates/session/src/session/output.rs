@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use super::{Role, Session, Welcoming};
+use super::{Attachment, Role, Session, Welcoming};
 use crate::{
     DetachReason, Frame, HEADER_LEN, Link, Position, StreamId, Timer, VERSION, Welcome,
     send::Segment,
@@ -61,10 +61,11 @@ impl Session {
     }
 
     /// Appends only what opens a client's attachment: HELLO and the acks, for a request body that
-    /// should stay small. `prompt` asks for an answer at once.
+    /// should stay small. `prompt` asks for an answer at once, as does an attachment whose DATA waits for it.
     pub fn transmit_hello(&mut self, out: &mut Vec<u8>, prompt: bool, now: Instant) {
         let mut hello = self.hello();
-        hello.prompt = prompt;
+        let waits = |attachment: &Attachment| attachment.awaits_welcome;
+        hello.prompt = prompt || self.attachment.as_ref().is_some_and(waits);
         self.control.hello = false;
         Frame::Hello(hello).encode(out);
         while self.ack_frame(out, now) {}

@@ -48,6 +48,8 @@ struct Flight {
     n: u32,
     bytes: Vec<u8>,
     to_gateway: bool,
+    /// It goes up by a request, whose sender learns that it is lost.
+    posted: bool,
 }
 
 struct World {
@@ -56,6 +58,8 @@ struct World {
     client: End,
     gateway: End,
     in_flight: Vec<Flight>,
+    /// Frames go up by requests.
+    posts: bool,
     /// Length of every log.
     target: usize,
     streams: usize,
@@ -177,6 +181,7 @@ impl World {
             client: End::new(client),
             gateway: End::new(gateway),
             in_flight: Vec::new(),
+            posts: false,
             target,
             streams: 3,
             events: Counters::default(),
@@ -199,9 +204,7 @@ impl World {
             Link::Poll
         };
         self.client.session.attach(link, uplink, self.now);
-        if uplink == Uplink::Separate && self.random.percent(50) {
-            self.client.session.rewind(self.now);
-        }
+        self.posts = uplink == Uplink::Separate;
         self.events.attaches += 1;
     }
 
@@ -222,6 +225,7 @@ impl World {
                 n,
                 bytes,
                 to_gateway: from_client,
+                posted: from_client && self.posts,
             });
         }
     }
@@ -245,6 +249,14 @@ impl World {
             debug_assert!(matches!(attach, Attach::Newest { .. } | Attach::Stale));
         }
         self.gateway.session.handle_message(rest, self.now);
+    }
+
+    /// A message that never arrives. What a client sends on a transport of both directions it misses only
+    /// when it attaches again.
+    fn lose(&mut self, flight: &Flight) {
+        if flight.posted {
+            self.client.session.rewind(self.now);
+        }
     }
 
     /// A message whose end was cut off: the receiver sees a prefix of an HTTP stream's bytes.
@@ -274,7 +286,7 @@ impl World {
                 if !hostile {
                     self.deliver(&flight);
                 } else if self.random.percent(25) {
-                    // lost
+                    self.lose(&flight);
                 } else if !flight.to_gateway && self.random.percent(10) {
                     self.deliver_cut(&flight);
                 } else {
@@ -424,11 +436,10 @@ impl World {
             self.step(true)?;
         }
         // The network heals: nothing old is on its way and one transport stays.
-        self.in_flight.clear();
-        self.client
-            .session
-            .attach(Link::Open, Uplink::Fresh, self.now);
-        self.client.session.rewind(self.now);
+        for flight in std::mem::take(&mut self.in_flight) {
+            self.lose(&flight);
+        }
+        self.attach();
         for _ in 0..40_000 {
             self.step(false)?;
             if self.done() {

@@ -535,8 +535,43 @@ fn a_stalled_stream_does_not_hold_up_its_neighbour() {
 }
 
 #[test]
+fn what_was_in_flight_is_sent_again_though_the_next_attachment_is_lost_too() {
+    let (mut pair, id) = Pair::open();
+    pair.client.write(id, b"x");
+    let lost = pair.client_says();
+    assert!(matches!(
+        &frames(&lost)[..],
+        [Frame::Data { bytes: b"x", .. }]
+    ));
+    // The first attachment with requests brings nothing, not even its WELCOME.
+    for _ in 0..2 {
+        pair.attach(Link::Open, Uplink::Separate);
+        pair.client_says();
+    }
+    // The one after it has a new uplink all the same, and asks for an answer at once.
+    let n = pair.attach(Link::Poll, Uplink::Separate);
+    let mut hello = Vec::new();
+    pair.client.transmit_hello(&mut hello, false, pair.now);
+    assert!(
+        matches!(&frames(&hello)[..], [Frame::Hello(hello), ..] if hello.n == n && hello.prompt)
+    );
+    pair.gateway_hears(&hello);
+    assert!(!pair.client.can_transmit(), "DATA waits for the WELCOME");
+    let welcome = pair.gateway_says();
+    pair.client.handle_message(&welcome, pair.now);
+    let said = pair.client_says();
+    assert!(
+        matches!(&frames(&said)[..], [Frame::Data { bytes: b"x", .. }]),
+        "{:?}",
+        frames(&said)
+    );
+}
+
+#[test]
 fn a_held_poll_is_released_by_what_matters_only() {
     let (mut pair, id) = Pair::open();
+    pair.attach(Link::Poll, Uplink::Separate);
+    pair.drive();
     pair.attach(Link::Poll, Uplink::Separate);
     let mut body = Vec::new();
     pair.client.transmit_hello(&mut body, false, pair.now);
