@@ -5,6 +5,9 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 SOAK_SESSIONS ?= 2000
 SOAK_SECONDS ?= 1800
+SOAK_SEEDS ?= 5000
+SOAK_ROUNDS ?= 10000000
+SOAK_OUTAGE_MS ?= 60000
 CARGO = cargo
 # Where rustup puts cargo and Debian puts servers, for shells that have not been told.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
@@ -67,8 +70,12 @@ transports: need-test ## run every transport through every fault and a transfer 
 	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test matrix
 	$(CARGO) run --locked -p perigee-integration-tests --example overhead
 
-soak: need-test binary ## SOAK_SESSIONS sessions on mixed transports under random cuts for SOAK_SECONDS; every byte verified, nothing left behind
-	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --ignored --nocapture
+soak: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## what takes hours: sessions under random cuts, simulated worlds, hostile input, long outages; CONTRIBUTING.md has its variables
+	SOAK_SESSIONS=$(SOAK_SESSIONS) SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked -p perigee-integration-tests --test soak -- --nocapture
+	PERIGEE_SEEDS=$(SOAK_SEEDS) $(CARGO) test --locked -p perigee-session --lib hostile
+	PERIGEE_SEEDS=$(SOAK_SEEDS) $(MAKE) simulation
+	PERIGEE_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked -p perigee-fuzz
+	cd integration-tests/browser && PERIGEE_OUTAGE_MS=$(SOAK_OUTAGE_MS) node --test --test-force-exit page-life.test.js
 
 fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target; FUZZ_TARGETS="http config" for some
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz

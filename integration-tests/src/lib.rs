@@ -12,6 +12,7 @@ pub mod document;
 pub mod exchange;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod pattern;
 pub mod process;
 pub mod proxy;

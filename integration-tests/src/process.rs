@@ -31,18 +31,6 @@ impl Process {
         Self::launch(configuration, |binary| Command::new(binary)).await
     }
 
-    /// The same with an allocator that gives back what is freed: glibc keeps the holes between what
-    /// is in use, unless all but the small blocks are mapped one by one.
-    pub async fn with_honest_memory(configuration: &Configuration) -> Self {
-        Self::launch(configuration, |binary| {
-            let mut command = Command::new(binary);
-            command.env("MALLOC_MMAP_THRESHOLD_", "1024");
-            command.env("MALLOC_ARENA_MAX", "1");
-            command
-        })
-        .await
-    }
-
     /// The same with at most so many open files.
     pub async fn with_open_files(configuration: &Configuration, files: u32) -> Self {
         Self::launch(configuration, |binary| {

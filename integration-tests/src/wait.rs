@@ -46,6 +46,26 @@ pub async fn until_eq<T: PartialEq + Debug>(want: T, mut look: impl FnMut() -> T
     }
 }
 
+/// Looks until `look` sees no more than `most`.
+///
+/// # Panics
+///
+/// When the deadline passes, with what was seen last.
+pub async fn until_at_most<T: PartialOrd + Debug>(most: T, mut look: impl FnMut() -> T) {
+    let started = Instant::now();
+    loop {
+        let seen = look();
+        if seen <= most {
+            return;
+        }
+        assert!(
+            started.elapsed() < DEADLINE,
+            "waited for at most {most:?}, still {seen:?}"
+        );
+        sleep(LOOK).await;
+    }
+}
+
 /// Waits for a future that must not take for ever.
 ///
 /// # Panics
