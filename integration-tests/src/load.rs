@@ -12,6 +12,7 @@ use std::{
 
 use perigee_session::Config;
 use tokio::{
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -32,6 +33,8 @@ const BACKEND: &str = "verifying";
 const LEFT_ALONE: &str = "left-alone";
 /// Transports in a row that may take as long to fail as a client is patient.
 const MOST_FAILURES: u64 = 10;
+/// Transfers at a time: more of them share the same processors, and none gets on.
+const TRANSFERS: usize = 100;
 /// Seconds that a gateway waits for the first HELLO at most.
 const MOST_HELLO: u64 = 60;
 
@@ -39,6 +42,8 @@ const MOST_HELLO: u64 = 60;
 #[derive(Debug)]
 pub struct Load {
     sessions: u64,
+    /// Seconds after which a silent gateway says something, and for which a poll is held.
+    heartbeat: u64,
     patience: Duration,
     seed: u64,
     backend: Verifying,
@@ -50,6 +55,8 @@ pub struct Loaded {
     load: Load,
     network: Proxy,
     done: Done,
+    /// Whose turn it is to transfer. The others are attached and quiet, as most pages are.
+    turns: Semaphore,
     /// So that no wave repeats the one before.
     waves: AtomicU64,
 }
@@ -68,6 +75,7 @@ impl Load {
     pub async fn new(sessions: u64, seed: u64) -> Self {
         Self {
             sessions,
+            heartbeat: 1 + sessions / 200,
             // The more sessions, the longer a machine may take to get round to one of them.
             patience: Duration::from_secs((4 + sessions / 100).min(20)),
             seed,
@@ -86,7 +94,7 @@ impl Load {
     /// Of a gateway that can bear it.
     #[must_use]
     pub fn configuration(&self) -> Configuration {
-        let patience = self.patience.as_secs();
+        let (heartbeat, patience) = (self.heartbeat, self.patience.as_secs());
         let resume = self.resume().as_secs();
         // A client may find out late that its first transport died.
         let hello = resume.min(MOST_HELLO);
@@ -105,8 +113,8 @@ impl Load {
             .limit("max_connections_per_client = 100000")
             .limit("max_sessions = 100000")
             .limit("max_sessions_per_client = 100000")
-            .timeout("heartbeat = \"1s\"")
-            .timeout("hold = \"1s\"")
+            .timeout(&format!("heartbeat = \"{heartbeat}s\""))
+            .timeout(&format!("hold = \"{heartbeat}s\""))
             .timeout(&format!("peer_dead = \"{patience}s\""))
             .timeout(&format!("http_idle = \"{patience}s\""))
             .timeout(&format!("resume = \"{resume}s\""))
@@ -122,6 +130,7 @@ impl Load {
             network: Proxy::start(gateway, move || fate(&mut random)).await,
             load: self,
             done: Done::default(),
+            turns: Semaphore::new(TRANSFERS),
             waves: AtomicU64::new(0),
         }
     }
@@ -210,6 +219,7 @@ impl Loaded {
     }
 
     async fn transfer(&self, client: &Client, seed: u64, least: u64) -> Result<(), String> {
+        let _turn = self.turns.acquire().await.expect("it is never closed");
         let stream = client.open(BACKEND);
         if let Err(closed) = stream.opened().await {
             return Err(format!("stream {seed} was not opened: {closed:?}"));
