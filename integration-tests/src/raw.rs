@@ -42,6 +42,11 @@ impl Raw {
             .expect("the gateway takes it");
     }
 
+    /// Writes as many bytes as the gateway takes before it closes.
+    pub async fn write_what_is_taken(&mut self, bytes: impl AsRef<[u8]>) {
+        _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
     /// Reads until the gateway closes, and returns what came.
     pub async fn until_closed(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
