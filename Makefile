@@ -19,11 +19,12 @@ HELP_TEXTS = -A rustdoc::bare_urls
 # Not the simulation, which is built with another network.
 REAL_SERVER_TESTS = $(patsubst integration-tests/tests/%.rs,--test %,$(wildcard integration-tests/tests/*.rs))
 JS_MODULES = js-client/node_modules/.package-lock.json
+BENCH = $(CARGO) run --release --locked --quiet -p perigee-bench --
 BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e simulation transports soak fuzz deny need-run need-test binary unit pages browser clean
+.PHONY: help run build test check e2e gate simulation transports soak fuzz bench bench-quick deny need-run need-test need-bench binary unit pages browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,7 +35,7 @@ run: need-run ## build and start the demo on http://localhost:8000; ARGS="--list
 build: need-run ## build the gateway for production: target/release/perigee
 	$(CARGO) build --release --locked -p perigee-gateway
 
-test: need-test check unit pages e2e simulation browser ## install what is missing and run every check and test
+test: need-test check unit pages e2e simulation browser gate ## install what is missing and run every check and test
 
 check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
 	$(CARGO) fmt --all --check
@@ -60,6 +61,9 @@ browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with r
 	npm test --silent --prefix integration-tests/browser
 	node --test integration-tests/readme.test.mjs
 
+gate: need-test build ## the instructions that the gateway takes for a message, which have a bound
+	$(BENCH) gate
+
 simulation: need-run ## the gateway in simulated worlds; PERIGEE_SEEDS=5000 for more, PERIGEE_SEED=17 for one
 	$(CARGO) test --locked $(SIMULATION) -- --nocapture
 
@@ -80,15 +84,22 @@ soak: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## what takes hours: ses
 fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target; FUZZ_TARGETS="http config" for some
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
+bench: need-bench build ## what a message costs, beside the rivals, about 45 minutes; ARGS=--write keeps the tables in docs/performance.md
+	$(BENCH) run $(ARGS)
+
+bench-quick: need-bench build ## the same with fewer rivals and shorter runs, below 3 minutes
+	$(BENCH) run --quick $(ARGS)
+
 deny: ## advisories, licences, bans and sources with cargo-deny
 	$(CARGO) deny --locked check
 
 need-run: ; @scripts/need run
 need-test: ; @scripts/need test
+need-bench: ; @scripts/need bench
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean
-	rm -rf js-client/node_modules js-client/types integration-tests/browser/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
+	rm -rf js-client/node_modules js-client/types crates/bench/rivals/node_modules integration-tests/browser/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error

@@ -1,0 +1,381 @@
+//! Who is measured: the floor, the gateway and the rivals, each with the least configuration that
+//! does the work, in a process of its own that ends with the run.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Result,
+    wire::{BACKEND, IRC_BACKEND, Kind, ORIGIN},
+};
+
+/// How long a server may take until it accepts connections.
+const START: Duration = Duration::from_secs(20);
+
+/// A program that relays, or the lack of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    /// The backend itself.
+    Direct,
+    FloorTcp,
+    FloorWebSocket,
+    Haproxy,
+    Nginx,
+    Lighttpd,
+    Websocat,
+    NodeWs,
+    Websockify,
+    WispJs,
+    SockJs,
+    Nchan,
+    Perigee,
+}
+
+impl Program {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "backend alone",
+            Self::FloorTcp => "floor, TCP",
+            Self::FloorWebSocket => "floor, WebSocket",
+            Self::Haproxy => "HAProxy, TCP",
+            Self::Nginx => "nginx stream, TCP",
+            Self::Lighttpd => "lighttpd mod_wstunnel",
+            Self::Websocat => "websocat",
+            Self::NodeWs => "node ws bridge",
+            Self::Websockify => "websockify",
+            Self::WispJs => "wisp-js",
+            Self::SockJs => "sockjs-node to TCP",
+            Self::Nchan => "nchan, no TCP",
+            Self::Perigee => "Perigee",
+        }
+    }
+
+    /// It runs in node.
+    pub(crate) fn is_of_node(self) -> bool {
+        matches!(self, Self::NodeWs | Self::WispJs | Self::SockJs)
+    }
+
+    /// A process for each connection.
+    pub(crate) fn forks(self) -> bool {
+        self == Self::Websockify
+    }
+}
+
+/// Where programs are.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    /// The gateway.
+    pub(crate) gateway: PathBuf,
+    /// The repository.
+    pub(crate) root: PathBuf,
+}
+
+impl Paths {
+    fn rivals(&self) -> PathBuf {
+        self.root.join("crates/bench/rivals")
+    }
+
+    fn websocat(&self) -> PathBuf {
+        self.root.join("target/rivals/bin/websocat")
+    }
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    /// From its start until it accepted a connection.
+    pub(crate) started: Duration,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a backend.
+    pub(crate) fn backend() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["backend", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or("it is piped")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        Ok(Self {
+            address: line.trim().parse()?,
+            child,
+            started: Duration::ZERO,
+            _folder: folder,
+        })
+    }
+
+    /// Starts a program that relays to `backend`.
+    pub(crate) fn start(program: Program, backend: SocketAddr, paths: &Paths) -> Result<Self> {
+        Self::launch(program, backend, paths, &[])
+    }
+
+    /// The same below another program, such as valgrind.
+    pub(crate) fn launch(
+        program: Program,
+        backend: SocketAddr,
+        paths: &Paths,
+        below: &[String],
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let address = free_address()?;
+        let line = command_line(program, address, backend, paths, folder.path())?;
+        let (name, arguments) = match below.split_first() {
+            None => (line[0].clone(), line[1..].to_vec()),
+            Some((name, rest)) => (name.clone(), [rest, &line].concat()),
+        };
+        let log = fs::File::create(folder.path().join("log"))?;
+        let begin = Instant::now();
+        let mut child = Command::new(&name)
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| {
+                format!(
+                    "{name} does not start: {error}; `scripts/need bench` installs what is missing"
+                )
+            })?;
+        let started = loop {
+            if TcpStream::connect(address).is_ok() {
+                break begin.elapsed();
+            }
+            let exited = child.try_wait()?;
+            if exited.is_some() || begin.elapsed() > START {
+                _ = child.kill();
+                _ = child.wait();
+                let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+                return Err(
+                    format!("{} does not accept connections: {log}", program.name()).into(),
+                );
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        Ok(Self {
+            address,
+            child,
+            started,
+            _folder: folder,
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop and waits until it has, which takes it no longer than its clients do.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.ask_to_stop()?;
+        let deadline = Instant::now() + START;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err("a server does not stop".into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn ask_to_stop(&self) -> Result<()> {
+        let id = i32::try_from(self.child.id())?;
+        if let Some(process) = rustix::process::Pid::from_raw(id) {
+            rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // In order first: websockify's children end with it only then.
+            _ = self.ask_to_stop();
+            let deadline = Instant::now() + Duration::from_millis(500);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(5));
+            }
+            _ = self.child.kill();
+            _ = self.child.wait();
+        }
+    }
+}
+
+/// A port that nobody listens on.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn command_line(
+    program: Program,
+    address: SocketAddr,
+    backend: SocketAddr,
+    paths: &Paths,
+    folder: &Path,
+) -> Result<Vec<String>> {
+    let own = std::env::current_exe()?.display().to_string();
+    let (port, to) = (address.port().to_string(), backend.port().to_string());
+    let file = |name: &str, text: String| -> Result<String> {
+        let path = folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let script = |name: &str| paths.rivals().join(name).display().to_string();
+    let (listen, backend_text) = (address.to_string(), backend.to_string());
+    let line: Vec<String> = match program {
+        Program::Direct => return Err("the backend alone is no program".into()),
+        Program::FloorTcp => words(&[&own, "floor", "--listen", &listen, "--to", &backend_text]),
+        Program::FloorWebSocket => words(&[
+            &own,
+            "floor",
+            "--websocket",
+            "--listen",
+            &listen,
+            "--to",
+            &backend_text,
+        ]),
+        Program::Haproxy => words(&[
+            "haproxy",
+            "-db",
+            "-f",
+            &file("haproxy.cfg", haproxy(address, backend))?,
+        ]),
+        Program::Nginx => words(&[
+            "nginx",
+            "-c",
+            &file("nginx.conf", nginx(address, backend, folder))?,
+        ]),
+        Program::Nchan => words(&["nginx", "-c", &file("nginx.conf", nchan(address, folder))?]),
+        Program::Lighttpd => words(&[
+            "lighttpd",
+            "-D",
+            "-f",
+            &file("lighttpd.conf", lighttpd(address, backend, folder))?,
+        ]),
+        Program::Websocat => words(&[
+            &paths.websocat().display().to_string(),
+            "--binary",
+            "--exit-on-eof",
+            &format!("ws-l:{address}"),
+            &format!("tcp:{backend}"),
+        ]),
+        Program::NodeWs => words(&["node", &script("ws.mjs"), &port, &to]),
+        Program::Websockify => words(&["websockify", &listen, &backend_text]),
+        Program::WispJs => words(&[
+            "node",
+            &script("node_modules/@mercuryworkshop/wisp-js/src/bin/server_cli.mjs"),
+            "--port",
+            &port,
+            "--logging",
+            "NONE",
+            "--options",
+            r#"{"allow_loopback_ips":true,"allow_private_ips":true}"#,
+        ]),
+        Program::SockJs => words(&["node", &script("sockjs.mjs"), &port, &to]),
+        Program::Perigee => {
+            let gateway = paths.gateway.display().to_string();
+            words(&[
+                &gateway,
+                "serve",
+                "--config",
+                &file("perigee.toml", perigee(address, backend))?,
+            ])
+        }
+    };
+    Ok(line)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The defaults, with room for all clients of a run, and for as many lines of IRC as come; like the
+/// others it writes no line for a connection.
+fn perigee(address: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        "[[listener]]\naddress = \"{address}\"\n\
+         [backend.{BACKEND}]\naddress = \"{backend}\"\n\
+         [backend.{IRC_BACKEND}]\naddress = \"{backend}\"\nservice = \"irc\"\n\
+         [backend.{IRC_BACKEND}.irc]\nmax_line = \"16KiB\"\nflood_interval = \"0s\"\n\
+         [[allow]]\norigins = [\"{ORIGIN}\"]\nto = [\"{BACKEND}\", \"{IRC_BACKEND}\"]\n\
+         [limits]\nmax_connections = 20000\nmax_connections_per_client = 20000\nmax_sessions = 20000\n\
+         max_sessions_per_client = 20000\nmax_streams = 2048\n\
+         [log]\nlevel = \"warn\"\n"
+    )
+}
+
+fn haproxy(address: SocketAddr, backend: SocketAddr) -> String {
+    format!(
+        "global\n nbthread 1\n maxconn 9900\n\
+         defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
+         listen bench\n bind {address}\n server backend {backend}\n"
+    )
+}
+
+const MODULES: &str = "/usr/lib/nginx/modules";
+
+fn nginx_head(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;\n\
+         events {{ worker_connections 19900; }}\n"
+    )
+}
+
+fn nginx(address: SocketAddr, backend: SocketAddr, folder: &Path) -> String {
+    format!(
+        "load_module {MODULES}/ngx_stream_module.so;\n{}\
+         stream {{ server {{ listen {address}; proxy_pass {backend}; proxy_timeout 1h; }} }}\n",
+        nginx_head(folder)
+    )
+}
+
+fn nchan(address: SocketAddr, folder: &Path) -> String {
+    format!(
+        "load_module {MODULES}/ngx_nchan_module.so;\n{}\
+         http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; \
+         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
+         server {{ listen {address};\n\
+         location ~ ^/pub/(\\w+)$ {{ nchan_publisher; nchan_channel_id $1; }}\n\
+         location ~ ^/sub/(\\w+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; }}\n\
+         }} }}\n",
+        nginx_head(folder)
+    )
+}
+
+fn lighttpd(address: SocketAddr, backend: SocketAddr, folder: &Path) -> String {
+    format!(
+        "server.modules = (\"mod_wstunnel\")\nserver.document-root = \"{}\"\n\
+         server.bind = \"127.0.0.1\"\nserver.port = {}\nserver.max-fds = 20000\nserver.max-connections = 9900\n\
+         wstunnel.server = (\"\" => ((\"host\" => \"127.0.0.1\", \"port\" => {})))\nwstunnel.frame-type = \"binary\"\n",
+        folder.display(),
+        address.port(),
+        backend.port(),
+    )
+}
+
+/// How a client gets through a program to the backend.
+pub(crate) fn way(program: Program) -> Kind {
+    match program {
+        Program::Direct | Program::FloorTcp | Program::Haproxy | Program::Nginx => Kind::Tcp,
+        Program::FloorWebSocket | Program::Lighttpd | Program::Websocat | Program::NodeWs => {
+            Kind::WebSocket("/", "")
+        }
+        Program::Websockify => Kind::WebSocket("/", "binary"),
+        Program::WispJs => Kind::Wisp,
+        Program::SockJs => Kind::SockJsStreaming,
+        Program::Nchan => Kind::Nchan,
+        Program::Perigee => Kind::WebSocket("/ws/bench", "binary"),
+    }
+}
