@@ -173,7 +173,7 @@ impl Loaded {
             outcome.map_err(|wrong| format!("PERIGEE_SEED={}: {wrong}", self.load.seed))?;
         }
         match self.load.backend.mismatches() {
-            wrong if wrong == [] => Ok(()),
+            wrong if wrong.is_empty() => Ok(()),
             wrong => Err(format!("PERIGEE_SEED={}: {wrong:?}", self.load.seed)),
         }
     }

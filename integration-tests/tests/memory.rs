@@ -13,18 +13,18 @@ use perigee_integration_tests::{
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-const SESSIONS: u64 = 48;
+const SESSIONS: usize = 48;
 /// Waves after the first one.
 const WAVES: usize = 1;
 /// What a session may leave behind, on average: nothing. Tables keep the size that they once had, so
 /// that not every byte is worth a failure.
-const TOLERATED: usize = 64 * WAVES * SESSIONS as usize;
+const TOLERATED: usize = 64 * WAVES * SESSIONS;
 /// TLS remembers so many sessions, for clients that come back, and forgets the oldest.
 const TLS_SESSIONS: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_leave_no_byte_behind() {
-    let load = Load::new(SESSIONS, seed_from_environment(1)).await;
+    let load = Load::new(SESSIONS as u64, seed_from_environment(1)).await;
     let gateway = load.configuration().start();
     for _ in 0..TLS_SESSIONS {
         WebTransport::dial(gateway.webtransport)

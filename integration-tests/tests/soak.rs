@@ -8,6 +8,7 @@
 
 use std::{
     env,
+    fmt::Display,
     pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,7 +18,7 @@ use perigee_integration_tests::{
     load::{Load, Loaded},
     process::Process,
     random::seed_from_environment,
-    wait::{DEADLINE, until_eq},
+    wait::DEADLINE,
 };
 use tokio::time::{Instant, sleep};
 
@@ -54,14 +55,15 @@ async fn nothing_is_wrong_and_nothing_is_left() {
     println!("at first: {}", held(&gateway));
     let (descriptors, first) = (gateway.descriptors(), gateway.memory());
     let peak = wave(&loaded, &gateway, time / 2).await;
-    until_eq(descriptors, || gateway.descriptors()).await;
-    let kept = goes_down_to(first + peak / KEPT_PART + KEPT, &loaded, &gateway).await;
+    goes_down_to(descriptors, &loaded, || gateway.descriptors()).await;
+    let most = first + peak / KEPT_PART + KEPT;
+    let kept = goes_down_to(most, &loaded, || gateway.memory()).await;
     println!("after the first half: {}", held(&gateway));
 
     // As much again, and no more is left than before.
     wave(&loaded, &gateway, time / 2).await;
-    until_eq(descriptors, || gateway.descriptors()).await;
-    goes_down_to(kept + TOLERATED, &loaded, &gateway).await;
+    goes_down_to(descriptors, &loaded, || gateway.descriptors()).await;
+    goes_down_to(kept + TOLERATED, &loaded, || gateway.memory()).await;
     println!("after the second half: {}", held(&gateway));
     println!("{loaded}");
     stops_empty(gateway, seed).await;
@@ -94,17 +96,20 @@ async fn wave(loaded: &Arc<Loaded>, gateway: &Process, time: Duration) -> u64 {
     most
 }
 
-/// Waits until the gateway has no more memory than that, and returns what it has then. Sessions whose
-/// last word was lost have to be forgotten first, and an allocator may take its time.
-async fn goes_down_to(most: u64, loaded: &Loaded, gateway: &Process) -> u64 {
+/// Looks until there is no more than that, and returns what there is then. Sessions whose last word was
+/// lost have to be forgotten first, and an allocator may take its time.
+async fn goes_down_to<T>(most: T, loaded: &Loaded, look: impl Fn() -> T) -> T
+where
+    T: PartialOrd + Display,
+{
     let deadline = Instant::now() + loaded.resume() + DEADLINE;
     loop {
-        let memory = gateway.memory();
-        if memory <= most {
-            return memory;
+        let seen = look();
+        if seen <= most {
+            return seen;
         }
         let late = Instant::now() >= deadline;
-        assert!(!late, "{memory} bytes instead of at most {most}");
+        assert!(!late, "still {seen} instead of at most {most}");
         sleep(LOOK).await;
     }
 }
