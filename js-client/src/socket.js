@@ -419,8 +419,8 @@ function addressOf(reached) {
   return { remoteAddress: (match[1] ?? '').replace(/^\[(.*)\]$/, '$1'), remotePort: Number(match[2]) };
 }
 
-/** @param {Gateway | string | URL | undefined} gateway */
-function gatewayOf(gateway) {
+/** The one that is meant, for what is made on sockets. @param {Gateway | string | URL | undefined} gateway */
+export function gatewayOf(gateway) {
   if (gateway instanceof Gateway) return gateway;
   const key = String(gateway ?? '');
   let made = shared.get(key);
