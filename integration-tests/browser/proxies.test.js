@@ -15,7 +15,7 @@ import { Backend } from './support/backends.js';
 import { Browser, describeInBrowsers } from './support/browsers.js';
 import { caddy } from './support/caddy.js';
 import { certify } from './support/certificate.js';
-import { GATEWAY, FRONTS as RESTARTED, TRANSPORTS, assertWhole, behindProxy } from './support/fronts.js';
+import { ALL_TRANSPORTS, GATEWAY, FRONTS as RESTARTED, assertWhole, behindProxy } from './support/fronts.js';
 import { Gateway } from './support/gateway.js';
 import { haproxy, haproxyTcp } from './support/haproxy.js';
 import { echo } from './support/in-page.js';
@@ -102,14 +102,15 @@ describeInBrowsers('proxies', (name) => {
       after(() => proxy?.stop());
       afterEach(() => browser.tidy());
 
-      for (const transport of /** @type {const} */ (['auto', ...TRANSPORTS])) {
+      for (const transport of /** @type {const} */ (['auto', ...ALL_TRANSPORTS])) {
         test(`${BYTES / 1024 / 1024} MiB there and back over ${transport}`, async () => {
           const { page, log } = await browser.open(site.origin);
           const echoed = await page.evaluate(echo, { module: `${proxy.url}/perigee.js`, transport, bytes: BYTES });
           assertWhole(echoed);
           assert.deepEqual(echoed.transports, [transport === 'auto' ? 'websocket' : transport]);
           assert.equal(echoed.stats.resumes, 0, 'the proxy cut nothing');
-          assert.deepEqual(log.entries, []);
+          // Firefox says so of a frame that is taken away while it loads.
+          assert.deepEqual(log.entries.filter((entry) => !entry.includes('Browsing context already closed')), []);
         });
       }
     });

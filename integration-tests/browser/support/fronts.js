@@ -7,6 +7,9 @@ import { nginx } from './nginx.js';
 /** What passes through all of them, where it is not refused. */
 export const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
 
+/** The same, with those that a page only uses when nothing else is left, or when it is told to. */
+export const ALL_TRANSPORTS = /** @type {const} */ ([...TRANSPORTS, 'sse', 'htmlfile', 'jsonp']);
+
 /** Each proxy, and how its shipped configuration is made worse. */
 export const FRONTS = /** @type {const} */ ([
   {
@@ -63,6 +66,9 @@ export function behindProxy(origin, backends, { top = '', timeouts = '' } = {}) 
     # What a test leaves behind is not waited for.
     drain = "0s"
     ${timeouts}
+    [legacy]
+    htmlfile = true
+    jsonp = true
   `;
 }
 
