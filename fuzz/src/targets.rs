@@ -7,3 +7,4 @@ pub mod http;
 pub mod policy;
 pub mod proxies;
 pub mod session;
+pub mod xmpp;

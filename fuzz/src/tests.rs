@@ -19,7 +19,7 @@ struct Target {
 }
 
 /// Beyond these the whole takes too long for every run.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target {
         name: "frame",
         run: targets::frame::run,
@@ -37,6 +37,12 @@ const TARGETS: [Target; 6] = [
         run: targets::http::run,
         more: &[],
         rounds: 200_000,
+    },
+    Target {
+        name: "xmpp",
+        run: targets::xmpp::run,
+        more: &[],
+        rounds: 40_000,
     },
     Target {
         name: "proxies",
@@ -71,6 +77,11 @@ fn session() {
 #[test]
 fn http() {
     check("http");
+}
+
+#[test]
+fn xmpp() {
+    check("xmpp");
 }
 
 #[test]

@@ -5,11 +5,16 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { closedPort } from './support/backends.js';
-import { BoshClient, ScriptedServer } from './support/bosh.js';
+import tls from 'node:tls';
+import { Backend, closedPort } from './support/backends.js';
+import { BoshClient, HEADER, ScriptedServer } from './support/bosh.js';
 import { Gateway } from './support/gateway.js';
 import { until } from './support/wait.js';
+import { certifyDomain } from './support/xmpp-servers.js';
 
 const ORIGIN = 'https://page.example';
 /** How long the gateway of these tests holds a request, and keeps a client that asks no more. */
@@ -21,9 +26,12 @@ let server;
 let gateway;
 /** @type {string} */
 let url;
+/** For certificates. @type {string} */
+let folder;
 
 before(async () => {
   server = await ScriptedServer.start();
+  folder = await mkdtemp(join(tmpdir(), 'perigee-bosh-'));
   const dead = await closedPort();
   const backend = (/** @type {string} */ name, /** @type {string} */ address) => `
     [backend.${name}]
@@ -51,6 +59,7 @@ before(async () => {
 after(async () => {
   await gateway?.stop();
   await server?.backend.stop();
+  if (folder) await rm(folder, { recursive: true });
 });
 
 const client = () => new BoshClient(url, ORIGIN);
@@ -290,6 +299,63 @@ describe('the end', () => {
     assertTerminated(answer, 'system-shutdown');
     assert.ok(connection.got.endsWith('</stream:stream>'), connection.got);
   });
+});
+
+describe('STARTTLS', () => {
+  const PROCEED = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+  const OFFER = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>";
+
+  for (const [name, features, proceed, cause] of /** @type {const} */ ([
+    ['is not offered', '<stream:features/>', '', 'does not offer STARTTLS'],
+    ['is refused', OFFER, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", 'refused STARTTLS'],
+    ['comes with something else', OFFER, `${PROCEED}<stream:features/>`, 'without encryption'],
+    ['ends in another certificate', OFFER, PROCEED, 'certificate'],
+  ])) {
+    test(`that ${name} leaves no connection, and a server without a byte of the client`, async () => {
+      const secrets = await certifyDomain(folder, 'b.example');
+      const [cert, key] = await Promise.all([readFile(secrets.chain), readFile(secrets.key)]);
+      let got = '';
+      const backend = await Backend.start((socket) => {
+        const read = (/** @type {Buffer} */ data) => {
+          const text = data.toString();
+          got += text;
+          if (!text.includes('<starttls ')) {
+            socket.write(`${HEADER}${features}`);
+            return;
+          }
+          socket.off('data', read);
+          if (!name.includes('certificate')) {
+            socket.write(proceed);
+            return;
+          }
+          socket.write(proceed, () => {
+            const secure = new tls.TLSSocket(socket, { isServer: true, cert, key });
+            secure.on('error', () => {}).on('data', (data) => (got += data));
+          });
+        };
+        socket.on('data', read);
+      });
+      const other = await Gateway.serve(`
+        [backend.chat]
+        address = "${backend.address}"
+        tls_ca = "${secrets.ca}"
+        service = "xmpp"
+        [backend.chat.xmpp]
+        domain = "a.example"
+        [[allow]]
+        origins = ["${ORIGIN}"]
+        to = ["chat"]
+      `);
+      try {
+        assertTerminated(await new BoshClient(`${other.url}/xmpp/chat`, ORIGIN).begin(), 'remote-connection-failed');
+        await other.logs(new RegExp(`code=tls reason=.*${cause}`));
+        assert.doesNotMatch(got, /lang=/, 'the header is the gateway\'s own');
+      } finally {
+        await other.stop();
+        await backend.stop();
+      }
+    });
+  }
 });
 
 describe('streams', () => {

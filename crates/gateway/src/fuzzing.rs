@@ -1,7 +1,7 @@
 //! Parsers of what strangers send, for fuzz targets. Refusals are shown as the client sees them, by
 //! their status.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use axum::{
     extract::Request,
@@ -11,12 +11,13 @@ use axum::{
 use bytes::Bytes;
 use perigee_session::{Hello, Position, TOKEN_LEN};
 
-pub use crate::listener::proxy_header;
 use crate::{
-    dialect::plain,
+    dialect::{bosh, plain, xmpp},
     http::{self, Refusal},
     net::now,
-    policy::Origin,
+    ops::access_log::Client,
+    policy::{Origin, XmppSettings},
+    service::{Caller, Framing, xmpp_exchange},
     transport::{
         attach, form, jsonp, sse,
         ticket::{self, Kind, TICKET_BYTES, TicketHash, Tickets},
@@ -26,6 +27,7 @@ use crate::{
     },
     websocket::Handshake,
 };
+pub use crate::{listener::proxy_header, service::XmppSent};
 
 type Read<T> = Result<T, StatusCode>;
 
@@ -104,6 +106,44 @@ pub fn websocket(request: &mut Request) -> Response {
 /// The same for a plain one.
 pub fn plain_websocket(request: &mut Request) -> Response {
     Handshake::read(request, plain::subprotocol).map_or_else(IntoResponse::into_response, reply)
+}
+
+/// The same for one of XMPP.
+pub fn xmpp_websocket(request: &mut Request) -> Response {
+    Handshake::read(request, xmpp::subprotocol).map_or_else(IntoResponse::into_response, reply)
+}
+
+/// How XMPP is spoken with `a.example`.
+fn xmpp_settings() -> XmppSettings {
+    XmppSettings {
+        domain: "a.example".into(),
+        starttls: None,
+        max_stanza_bytes: 10_000,
+    }
+}
+
+/// The number of a BOSH request, or the condition it is refused with.
+pub fn bosh(content: &[u8]) -> Result<u64, &'static str> {
+    let body =
+        bosh::read(content, &xmpp_settings()).map_err(perigee_xmpp::bosh::Condition::name)?;
+    Ok(body.rid())
+}
+
+/// What comes of what a client (`true`) and its server say in turns, in messages or in a stream.
+pub fn xmpp<'a>(is_stream: bool, turns: impl Iterator<Item = (bool, &'a [u8])>) -> Vec<XmppSent> {
+    let caller = Caller {
+        client: Client {
+            origin: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            secure: false,
+        },
+        framing: if is_stream {
+            Framing::Stream
+        } else {
+            Framing::Text
+        },
+    };
+    xmpp_exchange(&xmpp_settings(), &caller, turns, now())
 }
 
 fn reply(handshake: Handshake) -> Response {

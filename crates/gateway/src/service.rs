@@ -22,8 +22,10 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 use perigee_session::Code;
 
+pub use self::xmpp::Sent as XmppSent;
 pub(crate) use self::{
     leg::Leg, stream::ServiceStream, tunnel::Tunnel, xmpp::client_limits as xmpp_client_limits,
+    xmpp::exchange as xmpp_exchange,
 };
 use crate::{
     backend::{self, Unreached},

@@ -40,6 +40,8 @@ pub fn run(input: &[u8]) {
     handshake(&request, &ours, &["perigee.v1"]);
     let plain = fuzzing::plain_websocket(&mut request);
     handshake(&request, &plain, &["binary"]);
+    let xmpp = fuzzing::xmpp_websocket(&mut request);
+    handshake(&request, &xmpp, &["xmpp"]);
 }
 
 /// As much of HTTP/1.1 as it takes: a line that is no header is passed over.

@@ -3,7 +3,7 @@
 import { Backend } from './backends.js';
 import { until } from './wait.js';
 
-const HEADER = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.example' id='s1' version='1.0'>";
+export const HEADER = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' from='a.example' id='s1' version='1.0'>";
 const FEATURES = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms></stream:features>";
 
 /** A server of XMPP for one connection after the other: it greets each stream, and keeps what it gets. */

@@ -353,5 +353,42 @@ impl Service for Xmpp {
     }
 }
 
+/// Where what is sent goes: to the server, or to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// One element, header, space or end.
+    Server(Bytes),
+    /// One message, or a piece of the stream.
+    Client(Vec<u8>),
+}
+
+/// What comes of what a client and a server say in turns, for fuzz targets.
+pub(crate) fn exchange<'a>(
+    settings: &XmppSettings,
+    caller: &Caller,
+    turns: impl Iterator<Item = (bool, &'a [u8])>,
+    now: Instant,
+) -> Vec<Sent> {
+    let mut service = Xmpp::new(settings, caller, now);
+    let mut out = Output::default();
+    let mut sent = Vec::new();
+    for (from_client, bytes) in turns {
+        if out.end.is_some() || bytes.is_empty() {
+            continue;
+        }
+        if from_client {
+            service.client_says(bytes, now, &mut out);
+        } else {
+            service.backend_says(bytes, now, &mut out);
+        }
+        sent.extend(out.backend.drain(..).map(Sent::Server));
+        out.backend_bytes = 0;
+        while let Some(message) = out.next_for_client() {
+            sent.push(Sent::Client(message.as_bytes().to_vec()));
+        }
+    }
+    sent
+}
+
 #[cfg(test)]
 mod tests;
