@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use perigee_session::{Code, StreamStats};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 pub(crate) use crate::service::{
     Caller, Framing, Leg, Message as ServiceMessage, begin, xmpp_client_limits,
@@ -104,6 +104,7 @@ pub(crate) async fn enter(
                 websocket,
                 up: Bytes::new(),
                 has_left: false,
+                broken: None,
                 stats: StreamStats::default(),
                 shared: &shared,
                 buffered: 0,
@@ -124,6 +125,8 @@ struct Visit<'a> {
     up: Bytes,
     /// The client closed its WebSocket, or lost it.
     has_left: bool,
+    /// Why the gateway ends a WebSocket that it cannot read on.
+    broken: Option<(Code, &'static str)>,
     stats: StreamStats,
     shared: &'a Shared,
     /// What this visit holds of the process-wide budget.
@@ -189,7 +192,7 @@ impl Visit<'_> {
             let now = now();
             let took = self.take_up(leg, silence, cx);
             if self.has_left {
-                return Poll::Ready(Ok((Code::Closed, "")));
+                return Poll::Ready(Ok(self.broken.unwrap_or((Code::Closed, ""))));
             }
             let may_read = !self.shared.memory_is_full();
             let again = leg.pump(may_read, now, cx)?;
@@ -245,6 +248,11 @@ impl Visit<'_> {
                 Some(Ok(Message::Binary(bytes))) => self.up = bytes,
                 Some(Ok(Message::Text(text))) => self.up = text.into(),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Err(Error::Capacity(_))) => {
+                    self.broken = Some((Code::Limit, "a message beyond the limit"));
+                    self.has_left = true;
+                    return took;
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
                     self.has_left = true;
                     return took;

@@ -213,7 +213,7 @@ impl Handshake {
         let upgrade = self.upgrade;
         let websocket = async move {
             let upgraded = upgrade.await.ok()?;
-            let (carrier, read) = carrier(upgraded, held)?;
+            let (carrier, read) = carrier(upgraded, held, max_message_bytes)?;
             let frames = WebSocketStream::from_partially_read(
                 carrier,
                 read,
@@ -234,13 +234,23 @@ impl Handshake {
 }
 
 /// What carries the frames, and those bytes of them that came with the request.
-fn carrier(upgraded: Upgraded, held: Option<Held>) -> Option<(Carrier, Vec<u8>)> {
+fn carrier(
+    upgraded: Upgraded,
+    held: Option<Held>,
+    max_message_bytes: usize,
+) -> Option<(Carrier, Vec<u8>)> {
     if let Some(held) = held {
-        return Some((Carrier::stream(upgraded, held), Vec::new()));
+        return Some((
+            Carrier::stream(upgraded, held, max_message_bytes),
+            Vec::new(),
+        ));
     }
     let parts = downcast::<TokioIo<Io>>(upgraded).ok()?;
     let socket = parts.io.into_inner().into_socket();
-    Some((Carrier::socket(socket), parts.read_buf.to_vec()))
+    Some((
+        Carrier::socket(socket, max_message_bytes),
+        parts.read_buf.to_vec(),
+    ))
 }
 
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {

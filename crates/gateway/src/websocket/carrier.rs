@@ -13,12 +13,11 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::MAX_MESSAGE_BYTES;
 use crate::listener::{ClientSocket, Held};
 
-/// Bytes on the wire for one message: twice the largest, as honest clients cut messages into
-/// frames of hundreds of bytes at least, with at most 14 bytes of head each.
-const MAX_WIRE_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+/// Bytes on the wire for one message of the largest size: twice that, as honest clients cut messages
+/// into frames of hundreds of bytes at least, with at most 14 bytes of head each.
+const WIRE_FACTOR: usize = 2;
 
 /// The bytes below the frames of a WebSocket.
 #[derive(Debug)]
@@ -26,6 +25,7 @@ pub(crate) struct Carrier {
     wire: Wire,
     /// Bytes read since a message was whole.
     unfinished: usize,
+    max_wire_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -44,17 +44,19 @@ enum Wire {
 struct TooManyPieces;
 
 impl Carrier {
-    pub(super) fn socket(socket: ClientSocket) -> Self {
+    pub(super) fn socket(socket: ClientSocket, max_message_bytes: usize) -> Self {
         Self {
             wire: Wire::Socket(socket),
             unfinished: 0,
+            max_wire_bytes: WIRE_FACTOR * max_message_bytes,
         }
     }
 
-    pub(super) fn stream(stream: Upgraded, held: Held) -> Self {
+    pub(super) fn stream(stream: Upgraded, held: Held, max_message_bytes: usize) -> Self {
         Self {
             wire: Wire::Stream(TokioIo::new(stream), held),
             unfinished: 0,
+            max_wire_bytes: WIRE_FACTOR * max_message_bytes,
         }
     }
 
@@ -82,7 +84,7 @@ impl AsyncRead for Carrier {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.unfinished > MAX_WIRE_BYTES {
+        if self.unfinished > self.max_wire_bytes {
             return Poll::Ready(Err(io::Error::other(TooManyPieces)));
         }
         let before = buffer.filled().len();
