@@ -128,8 +128,9 @@ impl Link {
         }
         match name.namespace.as_str() {
             ns::TLS | ns::COMPRESS => Err(Refused::UnsupportedFeature),
-            // An element of the stream itself is the server's to send, or ends it.
-            ns::STREAM => Err(Refused::BadFormat),
+            // An element of the stream itself is the server's to send, or ends it; one of a WebSocket's
+            // framing means nothing on TCP.
+            ns::STREAM | ns::FRAMING => Err(Refused::BadFormat),
             _ => Ok(()),
         }
     }
@@ -169,6 +170,10 @@ impl Link {
                 Ok(Some(Message::Open(header)))
             }
             Message::Open(_) => Err(Error::InvalidNamespace),
+            // A client could take it for the framing of its WebSocket.
+            Message::Stanza(stanza) if stanza.name.namespace == ns::FRAMING => {
+                Err(Error::InvalidNamespace)
+            }
             Message::Stanza(stanza) => {
                 self.look(&stanza);
                 Ok(Some(Message::Stanza(filtered(stanza))))
@@ -318,6 +323,7 @@ mod tests {
             (ns::TLS, Err(Refused::UnsupportedFeature)),
             (ns::COMPRESS, Err(Refused::UnsupportedFeature)),
             (ns::STREAM, Err(Refused::BadFormat)),
+            (ns::FRAMING, Err(Refused::BadFormat)),
         ] {
             assert_eq!(link.may_send(&name(namespace)), want, "{namespace}");
         }
