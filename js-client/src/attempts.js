@@ -84,15 +84,15 @@ export class Attempts {
     return this.#pending.size > 0;
   }
 
-  /** @param {Kind | null} kind null gives the choice back */
-  use(kind) {
+  /** Tries anew. @param {Kind | null} kind null gives the choice back @param {string} [why] */
+  use(kind, why = kind === null ? 'auto' : 'forced') {
     this.#ladder.forced = kind;
     const busy = this.trying;
     const { current } = this;
     this.#dropPending();
     this.#ladder.startOver();
-    if (current === null) this.start(kind === null ? 'auto' : 'forced');
-    else if (kind !== null && kind !== current.kind) this.#start(kind, 'forced');
+    if (current === null) this.start(why);
+    else if (kind !== null && kind !== current.kind) this.#start(kind, why);
     else if (this.better) this.stepUp();
     // What was given up may be the newest attachment in the eyes of the gateway.
     else if (busy) this.#start(current.kind, 'back', { race: false });
@@ -121,13 +121,6 @@ export class Attempts {
     if (heldBack) this.#ladder.holdBack(current.kind);
     else this.#ladder.failed(current.kind);
     this.#lose(current, reason);
-  }
-
-  /** Tries anew, because what is being tried was started in another situation. @param {string} why */
-  retry(why) {
-    this.#dropPending();
-    this.#ladder.startOver();
-    this.start(why);
   }
 
   /** Replaces what is in use by another of its kind. @param {string} why */
@@ -214,7 +207,7 @@ export class Attempts {
       if (this.trying) this.#ladder.failed(pending.kind);
       else this.#start(pending.kind, pending.why);
     } else if (this.current?.n === n && this.current.kind !== 'poll' && !this.trying) {
-      if (why === DETACH_ROTATE) this.#start(this.current.kind, 'rotate');
+      if (why === DETACH_ROTATE) this.renew('rotate');
       else if (why === DETACH_SUPERSEDED) this.#lose(this.current, 'superseded', { trusted: true });
     }
   }
@@ -232,7 +225,7 @@ export class Attempts {
         this.start(this.#session.confirmed ? 'resume' : 'first');
         return;
       case 'rotate':
-        if (current && !this.trying) this.#start(current.kind, 'rotate');
+        this.renew('rotate');
         return;
       case 'poll':
         if (current?.ended) this.#pollNow(current);

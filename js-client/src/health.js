@@ -25,6 +25,8 @@ const LOOK_MS = 5000;
 const DOUBTFUL_HEARTBEATS = 1.5;
 /** How often a transport is asked in vain, while POSTs are answered, before it counts as held back on its way. */
 const MISSES = 2;
+/** Times `probeMs` of silence after which an iframe is asked: some browsers do not tell that a page in one was cut. */
+const QUIET_PROBES = 3;
 /** A stream that goes up and down is checked no more often than that. */
 const CHECK_MS = 30_000;
 
@@ -35,6 +37,8 @@ export class Health {
   #asked = null;
   #doubts = 0;
   #misses = 0;
+  /** What went well went silent. */
+  #quiet = false;
   /** A better rung is tried. */
   #stepping = false;
   /** Times in a row that it was tried in vain. */
@@ -61,6 +65,7 @@ export class Health {
     this.#stepping = false;
     this.#timers.after('stepup', stepUpDelay(config.timing.stepUpAfterMs, this.#inVain));
     this.#misses = 0;
+    this.#quiet = false;
     this.#timers.clear('answer');
     this.#timers.after('look', LOOK_MS);
     if (this.#mayBeHeldBack()) this.#ask();
@@ -78,7 +83,7 @@ export class Health {
   wake() {
     const { attempts } = this.#parts;
     const { current } = attempts;
-    if (current === null) attempts.retry('online');
+    if (current === null) attempts.use(attempts.forced, 'online');
     else if (isSocket(current.kind)) this.#ask();
     else attempts.renew('online');
   }
@@ -96,12 +101,17 @@ export class Health {
 
   /** Looks whether the transport in use has been silent for too long. */
   look() {
-    const { attempts, session } = this.#parts;
+    const { attempts, session, config } = this.#parts;
     this.#timers.after('look', LOOK_MS);
     const { current } = attempts;
     if (current === null || this.#timers.has('answer')) return;
+    const silentMs = Date.now() - current.heardAt;
     const heartbeat = session.silenceMs / DEAD_HEARTBEATS;
-    if (heartbeat > 0 && Date.now() - current.heardAt > heartbeat * DOUBTFUL_HEARTBEATS) this.wake();
+    if (heartbeat > 0 && silentMs > heartbeat * DOUBTFUL_HEARTBEATS) this.wake();
+    else if (current.kind === 'htmlfile' && silentMs > QUIET_PROBES * config.timing.probeMs) {
+      this.#quiet = true;
+      this.#ask();
+    }
   }
 
   /** Only what comes in a reply without end can be held back by somebody who waits for the end. */
@@ -130,16 +140,20 @@ export class Health {
     if (current === null || current.n !== this.#asked?.n) return;
     const { t } = this.#asked;
     const heard = current.heardAt >= this.#asked.wall;
-    if (heard) this.#misses = 0;
+    const posted = (uplink()?.answeredAt ?? 0) > this.#asked.at;
+    if (heard) {
+      this.#misses = 0;
+      this.#quiet = false;
+    }
     if (current.answered === t) return;
     if (heard) {
       // Who holds back passes on what fills his buffers, answers before it too: what counts is an answer that nothing follows.
       if (this.#mayBeHeldBack()) this.#ask(t);
-    } else if (isSocket(current.kind)) {
+    } else if (isSocket(current.kind) || (this.#quiet && posted)) {
       attempts.cut('silence');
     } else {
       // Without an answer to a POST it is the network that does not work, and the session's own timeout decides.
-      if ((uplink()?.answeredAt ?? 0) > this.#asked.at) this.#misses += 1;
+      if (posted) this.#misses += 1;
       if (this.#misses < MISSES) this.#ask(t);
       else {
         this.#stepping = current.why === 'step-up';

@@ -6,7 +6,7 @@
  *
  * @typedef {import('./frame.js').Frame} Frame
  * @typedef {import('./gateway.js').GatewayEvents} Events
- * @typedef {import('./gateway.js').Gateway} Gateway
+ * @typedef {(target: string, listener: () => void) => { link: Pick<import('./link.js').Link, 'session' | 'kick'>, stream: import('./stream.js').Stream }} OpenStream
  * @typedef {{ use: 'auto' | import('./session.js').Kind } | { cut: true }} Request what a tab asks of the session of all
  * @typedef {{ name: keyof Events, event: any, transport: import('./session.js').Kind | null,
  *   stats: { resent: number, attaches: number, resumes: number } }} News
@@ -14,7 +14,7 @@
  *
  * @typedef {object} Joined
  * @property {number} id the tab's
- * @property {ReturnType<typeof openStream>['link']} link
+ * @property {ReturnType<OpenStream>['link']} link
  * @property {import('./stream.js').Stream} stream the worker's
  * @property {number} next offset to tell the tab next, FIN included
  * @property {number} limit what the tab takes
@@ -24,7 +24,6 @@
 
 import { OFFLINE, codeName, codeNumber } from './codes.js';
 import { MAX_DATA_BYTES, VERSION } from './frame.js';
-import { openStream } from './gateway.js';
 import { DETACH_LEAVING } from './session.js';
 import { Timers } from './timers.js';
 
@@ -40,7 +39,7 @@ export class Relay {
   /** @type {((frames: Frame[]) => void) | null} null while there is no way to the tab */
   post = null;
 
-  #gateway;
+  #openStream;
   #sid;
   #token;
   #n = 0;
@@ -54,9 +53,9 @@ export class Relay {
   /** Ids below this are taken. */
   #floor = 1;
 
-  /** @param {Gateway} gateway @param {string} sid @param {Uint8Array} token @param {number} sendBytes of each of its streams */
-  constructor(gateway, sid, token, sendBytes) {
-    this.#gateway = gateway;
+  /** @param {OpenStream} openStream @param {string} sid @param {Uint8Array} token @param {number} sendBytes of each of its streams */
+  constructor(openStream, sid, token, sendBytes) {
+    this.#openStream = openStream;
     this.#sid = sid;
     this.#token = token;
     this.#capacity = sendBytes;
@@ -66,19 +65,24 @@ export class Relay {
     return this.#streams.size;
   }
 
-  /** @param {readonly Frame[]} frames what a tab sent @returns {boolean} false when the tab is done */
-  receive(frames) {
+  /**
+   * @param {readonly Frame[]} frames what a tab sent
+   * @param {(frames: Frame[]) => void} post the way back
+   * @returns {boolean} false when the tab is done
+   */
+  receive(frames, post) {
     this.heardAt = Timers.now();
     for (const frame of frames) {
       switch (frame.type) {
         case 'HELLO':
-          this.#hello(frame);
+          this.#hello(frame, post);
           break;
         case 'PING':
           this.#tell([{ type: 'PONG', t: frame.t }]);
           break;
         case 'DETACH':
-          if (frame.why === DETACH_LEAVING) this.post = null;
+          // Ports are not in order among each other: the tab may be back by now.
+          if (frame.why === DETACH_LEAVING && frame.n === this.#n) this.post = null;
           break;
         case 'OPEN':
           this.#open(frame);
@@ -115,11 +119,12 @@ export class Relay {
     if (frames.length > 0) this.post?.(frames);
   }
 
-  /** @param {import('./frame.js').Hello} hello */
-  #hello({ n, initial, next_stream, entries }) {
+  /** @param {import('./frame.js').Hello} hello @param {(frames: Frame[]) => void} post */
+  #hello({ n, initial, next_stream, entries }, post) {
     if (n <= this.#n) return;
     const first = this.#n === 0;
     this.#n = n;
+    this.post = post;
     this.#initial = initial;
     const listed = new Map(entries.map((entry) => [entry.stream, entry]));
     for (const id of this.#ends.keys()) if (!listed.has(id)) this.#ends.delete(id);
@@ -149,7 +154,7 @@ export class Relay {
     const known = this.#streams.get(id);
     if (known || id < this.#floor) return;
     this.#floor = id + 1;
-    const { link, stream } = openStream(this.#gateway, target, () => this.#pump(joined));
+    const { link, stream } = this.#openStream(target, () => this.#pump(joined));
     stream.service = service;
     /** @type {Joined} */
     const joined = { id, link, stream, next: 0, limit: this.#initial, opened: false, acked: 0 };

@@ -6,7 +6,7 @@
  */
 
 import { decode } from './frame.js';
-import { Gateway } from './gateway.js';
+import { Gateway, openStream } from './gateway.js';
 import { HEARTBEAT_MS, RESUME_MS, Relay } from './relay.js';
 import { Timers } from './timers.js';
 
@@ -78,12 +78,14 @@ function serve(port) {
           post({ ended: 'lost' });
           return;
         }
-        relay.post = postFrames;
+      }
+      const before = relay?.post;
+      if (relay && !relay.receive(decoded, postFrames)) end(relay);
+      if (relay?.post === postFrames && before !== postFrames) {
         locked.delete(relay);
         listeners.add(tell);
+        tell(newsOf('state', { state: gateway.state }));
       }
-      if (relay && !relay.receive(decoded)) end(relay);
-      else if (hello?.type === 'HELLO') tell(newsOf('state', { state: gateway.state }));
     }
     if (request && 'use' in request) gateway.use(request.use);
     else if (request) gateway.cut();
@@ -103,7 +105,7 @@ function find(token) {
   const known = relays.get(token.join());
   if (known || token.some((byte) => byte !== 0)) return known ?? null;
   const fresh = crypto.getRandomValues(new Uint8Array(token.length));
-  const relay = new Relay(gateway, `tab-${relays.size + 1}`, fresh, options.sendBytes);
+  const relay = new Relay((target, listener) => openStream(gateway, target, listener), `tab-${relays.size + 1}`, fresh, options.sendBytes);
   relays.set(fresh.join(), relay);
   return relay;
 }

@@ -9,17 +9,23 @@ export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/ht
   let remove = () => {};
   const next = () => {
     let pieces = 0;
+    let over = false;
+    const onEnd = () => {
+      if (over) return;
+      over = true;
+      page.remove();
+      if (pieces > 0) next();
+      else end('the page ended');
+    };
     const page = hiddenFrame(config, ([base64, position]) => {
+      // The page itself says that it was read to its end, or cut.
+      if (base64 === undefined) return onEnd();
       // The first script of every page brings nothing.
       if (base64 === '') return;
       pieces += 1;
       if (position !== '') at = String(position);
       frames(String(base64));
-    }, () => {
-      page.remove();
-      if (pieces > 0) next();
-      else end('the page ended');
-    });
+    }, onEnd);
     ({ remove } = page);
     page.frame.src = path(at && `&at=${at}`);
   };

@@ -54,7 +54,8 @@ export class World {
   /**
    * @param {number} seed
    * @param {{ evil: number, kinds: readonly Kind[], windowBytes: number, sendBytes: number, roleWindow: number,
-   *   onOpen: (stream: { id: number }, role: Role) => void, onData: (stream: { id: number }, role: Role) => void }} options
+   *   onOpen: (stream: { id: number }, role: Role) => void, onData: (stream: { id: number }, role: Role) => void,
+   *   onChanged?: (stream: import('../../src/stream.js').Stream) => void }} options
    */
   constructor(seed, options) {
     this.random = new Random(seed);
@@ -102,7 +103,7 @@ export class World {
   /** Does what a driver does after each input. */
   pump() {
     const { session } = this;
-    session.changed();
+    for (const stream of session.changed()) this.options.onChanged?.(stream);
     for (let event = session.pollEvent(); event; event = session.pollEvent()) {
       if (event.type === 'welcome') {
         for (const other of this.transports) if (other.n !== event.n && other.alive) this.#end(other);

@@ -62,10 +62,12 @@ pub(crate) async fn handle(
     let position = ticket::position(at)?;
     let nonce = Nonce::random()
         .map_err(|_| Refusal::new(Code::Internal, "the system has no random numbers"))?;
-    // Each script leaves when it is done, so that what stays is text that nobody refers to.
+    // Each script leaves when it is done, so that what stays is text that nobody refers to. A page that is
+    // cut has been read to its end as well, and in some browsers nothing else happens then.
     let opening = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>Perigee</title>{script}\
-         function p(frames,at){{document.currentScript.remove();parent.postMessage([frames,at],{origin})}}</script>\n\
+         function p(frames,at){{document.currentScript.remove();parent.postMessage([frames,at],{origin})}}\
+         document.addEventListener(\"DOMContentLoaded\",function(){{parent.postMessage([],{origin})}})</script>\n\
          <!--{padding}-->\n{script}p(\"\",\"\")</script>\n",
         script = nonce.script(),
         origin = form::quoted(&origin),
