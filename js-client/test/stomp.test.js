@@ -127,6 +127,12 @@ describe('frames', () => {
     ])) assert.throws(() => encodeFrame(command, headers, undefined, version), failure('invalid'), JSON.stringify([command, headers, version]));
   });
 
+  test('a length of one\'s own does not count', () => {
+    const [frame] = new FrameDecoder(100).push(encodeFrame('SEND', { 'content-length': '0' }, bytes('abc\0SEND\n\n\0')));
+    assert.equal(frame?.body.length, 11);
+    assert.equal(frame?.headers['content-length'], '11');
+  });
+
   test('lies and nonsense are refused, and nothing grows without bound', () => {
     for (const [text, code] of /** @type {const} */ ([
       ['MESSAGE\ncontent-length:2\n\nabc\0', 'protocol'], ['MESSAGE\ncontent-length:-1\n\n\0', 'protocol'], ['MESSAGE\ncontent-length:1e3\n\n\0', 'protocol'],

@@ -9,6 +9,7 @@
  * @property {string} server a backend of the gateway by its name, or a host
  * @property {number} [port] of the host
  * @property {import('../gateway.js').Gateway | string | URL} [gateway] by default one for the origin this module was loaded from
+ * @property {import('../socket.js').Service} [service] by default the protocol's own; `tunnel` for a backend that has none
  * @property {() => Wire} [socket] another way to the server, instead of those
  */
 
@@ -17,13 +18,13 @@ import { TCPSocket, gatewayOf } from '../socket.js';
 /**
  * How to get a connection to the server, and whether the way to it is there just now.
  * @param {Reach} reach
- * @param {import('../socket.js').Service} service
+ * @param {import('../socket.js').Service} own the protocol's
  * @returns {{ make: () => Wire, reachable: () => boolean }}
  */
-export function wayTo({ server, port, gateway, socket }, service) {
+export function wayTo({ server, port, gateway, service, socket }, own) {
   if (socket !== undefined) return { make: socket, reachable: () => true };
   const through = gatewayOf(gateway);
-  const options = { gateway: through, service };
+  const options = { gateway: through, service: service ?? own };
   return {
     make: () => (port === undefined ? new TCPSocket(server, options) : new TCPSocket(server, port, options)),
     reachable: () => through.state === 'attached',

@@ -39,7 +39,7 @@ import { Registration } from './registration.js';
 import { Requests } from './requests.js';
 
 const OPTIONS = [
-  'server', 'port', 'gateway', 'socket', 'nick', 'username', 'realname', 'password', 'sasl', 'channels', 'capabilities', 'ctcp', 'reconnect',
+  'server', 'port', 'gateway', 'service', 'socket', 'nick', 'username', 'realname', 'password', 'sasl', 'channels', 'capabilities', 'ctcp', 'reconnect',
   'timeoutMs',
 ];
 /** What goes with the goodbye: how long the server may take to end the connection. */

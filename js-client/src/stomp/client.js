@@ -43,7 +43,7 @@ import { HeartBeat } from './heartbeat.js';
 import { StompMessage, Transaction } from './message.js';
 
 const OPTIONS = [
-  'server', 'port', 'gateway', 'socket', 'login', 'passcode', 'host', 'versions', 'heartBeat', 'headers', 'reconnect', 'timeoutMs', 'maxBodyBytes',
+  'server', 'port', 'gateway', 'service', 'socket', 'login', 'passcode', 'host', 'versions', 'heartBeat', 'headers', 'reconnect', 'timeoutMs', 'maxBodyBytes',
 ];
 /** @type {readonly Version[]} */
 const VERSIONS = ['1.2', '1.1', '1.0'];

@@ -40,6 +40,8 @@ export function encodeFrame(command, headers = {}, body = EMPTY, version = '1.2'
   if (!/^[A-Z]+$/.test(command)) throw new StompError('invalid', `the command ${JSON.stringify(command)}`);
   let head = `${command}\n`;
   for (const [name, value] of Object.entries(headers)) {
+    // How long the body is, is not to be said otherwise.
+    if (name === 'content-length') continue;
     if (name === '' || (plain && name.includes(':'))) throw new StompError('invalid', `the header ${JSON.stringify(name)}`);
     head += `${escape(name)}:${escape(String(value))}\n`;
   }
@@ -68,6 +70,11 @@ export class FrameDecoder {
   /** @param {number} maxBody bytes of a body */
   constructor(maxBody) {
     this.#maxBody = maxBody;
+  }
+
+  /** Part of a frame has come. */
+  get isInside() {
+    return this.#head !== null || this.#length > 0;
   }
 
   /**
