@@ -13,7 +13,7 @@ use crate::{
 
 const MIB: f64 = 1_048_576.0;
 /// How long what has an end may take: opening clients, a transfer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes that a stalled client asks for.
 const STALLED: u64 = 64 << 20;
 const STALLED_CLIENTS: usize = 10;
@@ -260,7 +260,7 @@ fn transfer<L: Load>(
     let cpu = subject.cpu()?.since(&before);
     let time = begin.elapsed();
     if !whole {
-        return Err(format!("{} of {len} bytes came in a minute", total(load)).into());
+        return Err(format!("{} of {len} bytes came in {PATIENCE:?}", total(load)).into());
     }
     engine.close_all();
     Ok(vec![

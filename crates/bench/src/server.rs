@@ -17,7 +17,9 @@ use crate::{
 };
 
 /// How long a server may take until it accepts connections.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
+/// How often another port is tried: somebody else may have taken one before its server did.
+const ATTEMPTS: usize = 3;
 
 /// A program that relays, or the lack of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +124,22 @@ impl Server {
 
     /// The same below another program, such as valgrind.
     pub(crate) fn launch(
+        program: Program,
+        backend: SocketAddr,
+        paths: &Paths,
+        below: &[String],
+    ) -> Result<Self> {
+        let mut started = Self::attempt(program, backend, paths, below);
+        for _ in 1..ATTEMPTS {
+            if started.is_ok() {
+                break;
+            }
+            started = Self::attempt(program, backend, paths, below);
+        }
+        started
+    }
+
+    fn attempt(
         program: Program,
         backend: SocketAddr,
         paths: &Paths,
