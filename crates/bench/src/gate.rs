@@ -38,31 +38,31 @@ const BOUNDS: [Bound; 5] = [
     Bound {
         name: "plain WebSocket",
         kind: Kind::WebSocket("/ws/bench", "binary"),
-        most: 11_800,
+        most: 11_300,
         target: Some(4_000),
     },
     Bound {
         name: "session, WebSocket",
         kind: Kind::Session,
-        most: 20_700,
+        most: 19_500,
         target: Some(6_000),
     },
     Bound {
         name: "session, HTTP stream",
         kind: Kind::SessionStream,
-        most: 73_000,
+        most: 70_700,
         target: None,
     },
     Bound {
         name: "session, long-poll",
         kind: Kind::SessionPoll,
-        most: 129_000,
+        most: 126_700,
         target: None,
     },
     Bound {
         name: "IRC over WebSocket",
         kind: Kind::Irc,
-        most: 18_300,
+        most: 18_100,
         target: None,
     },
 ];
