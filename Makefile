@@ -41,6 +41,7 @@ check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direc
 	$(CARGO) fmt --all --check
 	scripts/direction
 	node scripts/licences.mjs
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/libfuzzer/Cargo.toml >/dev/null # a workspace of its own
 	$(CARGO) clippy --workspace --all-targets --locked -- $(DENY_WARNINGS)
 	$(CARGO) clippy $(SIMULATION) --locked -- $(DENY_WARNINGS)
 	RUSTDOCFLAGS="$(DENY_WARNINGS) $(HELP_TEXTS)" $(CARGO) doc --workspace --no-deps --locked --quiet
