@@ -1,4 +1,4 @@
-//! Frames out of a byte stream.
+//! Whole frames out of a byte stream.
 //!
 //! # Invariants
 //!
@@ -7,14 +7,9 @@
 //!   all between two frames. Room for a body is taken as it comes, not as it is promised.
 //! - An error is final: behind it every call gives the same one and takes nothing.
 
-use std::mem;
-
 use bytes::Bytes;
 
-use crate::{
-    Command, Error, Frame, Header, Limits, Message, Version,
-    encode::{content_length, escapes, is_trimmed},
-};
+use crate::{Error, Frame, Limits, Message, Part, PartDecoder, Version};
 
 /// Takes bytes as they come and gives one [`Message`] per frame and per heart-beat.
 ///
@@ -32,54 +27,29 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
-    version: Version,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// Before a frame; line ends here are heart-beats.
-    Between {
-        /// A CR came, which an LF has to follow.
-        cr: bool,
-    },
-    /// In the command or the headers. Invariant: within the limit.
-    Head(Vec<u8>),
-    /// Behind the empty line.
-    Body {
-        /// The frame, still without its body.
-        frame: Frame,
-        /// What `content-length` says; without it the body ends at the first NUL.
-        length: Option<usize>,
-        /// Invariant: within the limit.
-        body: Vec<u8>,
-    },
-    Failed(Error),
+    parts: PartDecoder,
+    /// A frame that is not complete, and what came of its body.
+    unfinished: Option<(Frame, Vec<u8>)>,
 }
 
 impl Decoder {
     /// A decoder at the start of a stream, for 1.0 until [`Decoder::set_version`].
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
-            version: Version::V1_0,
-            state: State::Between { cr: false },
+            parts: PartDecoder::new(limits),
+            unfinished: None,
         }
     }
 
     /// From the next frame on, headers are read as `version` has them: call it when `CONNECTED` was seen or sent.
     pub fn set_version(&mut self, version: Version) {
-        self.version = version;
+        self.parts.set_version(version);
     }
 
     /// Bytes that are kept of an unfinished frame.
     pub fn buffered(&self) -> usize {
-        match &self.state {
-            State::Between { .. } | State::Failed(_) => 0,
-            State::Head(head) => head.len(),
-            State::Body { body, .. } => body.len(),
-        }
+        let body = self.unfinished.as_ref().map_or(0, |(_, body)| body.len());
+        self.parts.buffered() + body
     }
 
     /// Takes bytes off the front of `input` until they complete a message.
@@ -91,152 +61,33 @@ impl Decoder {
     ///
     /// A limit that is passed, or something that is no frame. Every later call returns the same.
     pub fn decode(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
-        if let State::Failed(error) = self.state {
-            return Err(error);
+        let decoded = self.advance(input);
+        if decoded.is_err() {
+            self.unfinished = None;
         }
-        self.advance(input).inspect_err(|&error| {
-            self.state = State::Failed(error);
-        })
+        decoded
     }
 
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Message>, Error> {
-        while let Some((&first, rest)) = input.split_first() {
-            match &mut self.state {
-                State::Between { cr } => match first {
-                    b'\n' => {
-                        *input = rest;
-                        *cr = false;
-                        return Ok(Some(Message::HeartBeat));
-                    }
-                    _ if *cr => return Err(Error::StrayCarriageReturn),
-                    b'\r' => {
-                        *input = rest;
-                        *cr = true;
-                    }
-                    _ => self.state = State::Head(Vec::new()),
-                },
-                State::Head(head) => {
-                    let limit = self.limits.head_bytes;
-                    let end = head_end(head, input);
-                    let (taken, rest) = input.split_at(end.unwrap_or(input.len()));
-                    // Judged byte by byte, so that it does not matter how the bytes were cut.
-                    let room = limit.saturating_sub(head.len());
-                    let seen = &taken[..taken.len().min(room)];
-                    if seen.contains(&0) {
-                        return Err(Error::NulInHead);
-                    }
-                    if taken.len() > room {
-                        return Err(Error::HeadTooLong { limit });
-                    }
-                    head.extend_from_slice(taken);
-                    *input = rest;
-                    if end.is_some() {
-                        let head = mem::take(head);
-                        self.state = self.start_body(&head)?;
+        while let Some(part) = self.parts.decode(input)? {
+            match part {
+                Part::HeartBeat => return Ok(Some(Message::HeartBeat)),
+                Part::Head(frame) => self.unfinished = Some((frame, Vec::new())),
+                Part::Body(bytes) => {
+                    if let Some((_, body)) = &mut self.unfinished {
+                        body.extend_from_slice(bytes);
                     }
                 }
-                State::Body {
-                    frame,
-                    length,
-                    body,
-                } => {
-                    let end = match length {
-                        Some(length) => {
-                            let missing = *length - body.len();
-                            (input.len() > missing).then_some(missing)
-                        }
-                        None => input.iter().position(|&byte| byte == 0),
-                    };
-                    let (taken, rest) = input.split_at(end.unwrap_or(input.len()));
-                    let limit = self.limits.body_bytes;
-                    if taken.len() > limit - body.len() {
-                        return Err(Error::BodyTooLong { limit });
-                    }
-                    body.extend_from_slice(taken);
-                    *input = rest;
-                    if end.is_some() {
-                        if rest.first() != Some(&0) {
-                            return Err(Error::ContentLengthMismatch);
-                        }
-                        *input = &rest[1..];
-                        let mut frame = mem::replace(frame, Frame::new(Command::Error));
-                        frame.body = Bytes::from(mem::take(body));
-                        self.state = State::Between { cr: false };
+                Part::End => {
+                    if let Some((mut frame, body)) = self.unfinished.take() {
+                        frame.body = Bytes::from(body);
                         return Ok(Some(Message::Frame(frame)));
                     }
                 }
-                State::Failed(error) => return Err(*error),
             }
         }
         Ok(None)
     }
-
-    fn start_body(&self, head: &[u8]) -> Result<State, Error> {
-        let frame = parse_head(head, self.version, &self.limits)?;
-        let length = content_length(&frame)?;
-        let limit = self.limits.body_bytes;
-        if length.is_some_and(|length| length > limit) {
-            return Err(Error::BodyTooLong { limit });
-        }
-        Ok(State::Body {
-            frame,
-            length,
-            body: Vec::new(),
-        })
-    }
-}
-
-/// How many bytes of `more` belong to the head that begins with `head`: up to and with the empty line.
-fn head_end(head: &[u8], more: &[u8]) -> Option<usize> {
-    // An empty line is an LF behind another one, with or without a CR between them.
-    let mut before = match head {
-        [.., b'\n', b'\r'] => (b'\n', b'\r'),
-        [.., last] => (0, *last),
-        [] => (0, 0),
-    };
-    for (at, &byte) in more.iter().enumerate() {
-        if byte == b'\n' && (before.1 == b'\n' || before == (b'\n', b'\r')) {
-            return Some(at + 1);
-        }
-        before = (before.1, byte);
-    }
-    None
-}
-
-/// Reads the command and the headers; `head` ends with the empty line.
-fn parse_head(head: &[u8], version: Version, limits: &Limits) -> Result<Frame, Error> {
-    let mut lines = head
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let command = lines.next().unwrap_or_default();
-    let command = Command::parse(command).ok_or(Error::UnknownCommand)?;
-    let escapes = escapes(command, version);
-    let trimmed = is_trimmed(command, version);
-    let mut frame = Frame::new(command);
-    for line in lines.take_while(|line| !line.is_empty()) {
-        if frame.headers.len() == limits.headers {
-            return Err(Error::TooManyHeaders {
-                limit: limits.headers,
-            });
-        }
-        let line = str::from_utf8(line).map_err(|_| Error::NotUtf8)?;
-        if line.contains('\r') {
-            return Err(Error::StrayCarriageReturn);
-        }
-        let (name, value) = line.split_once(':').ok_or(Error::InvalidHeader)?;
-        let (name, value) = match trimmed {
-            true => (name.trim_matches(' '), value.trim_matches(' ')),
-            false => (name, value),
-        };
-        if name.is_empty() {
-            return Err(Error::InvalidHeader);
-        }
-        frame.headers.push(Header {
-            name: escapes.unescape(name)?.into_owned(),
-            value: escapes.unescape(value)?.into_owned(),
-        });
-    }
-    Ok(frame)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use crate::{Command, Error, Frame, Message, Version, escape::Escapes};
+use crate::{Command, Error, Frame, Header, Message, Version, escape::Escapes};
 
 /// Writes `message` down: a frame with the NUL behind it and no line end after that, or a heart-beat.
 ///
@@ -38,22 +38,7 @@ pub fn encode(message: &Message, version: Version) -> Result<Bytes, Error> {
     }
 
     let mut out = Vec::with_capacity(64 + 32 * headers.len() + body.len());
-    out.extend_from_slice(command.as_str().as_bytes());
-    out.push(b'\n');
-    let escapes = escapes(*command, version);
-    for header in headers {
-        if is_trimmed(*command, version)
-            && [&header.name, &header.value]
-                .into_iter()
-                .any(|text| text.trim_matches(' ') != text)
-        {
-            return Err(Error::Unescapable);
-        }
-        escapes.name(&header.name, &mut out)?;
-        out.push(b':');
-        escapes.value(&header.value, &mut out)?;
-        out.push(b'\n');
-    }
+    write_head(*command, headers, version, &mut out)?;
     if written.is_none() && body.contains(&0) {
         out.extend_from_slice(format!("content-length:{}\n", body.len()).as_bytes());
     }
@@ -61,6 +46,46 @@ pub fn encode(message: &Message, version: Version) -> Result<Bytes, Error> {
     out.extend_from_slice(body);
     out.push(0);
     Ok(Bytes::from(out))
+}
+
+/// Writes down the head of a frame with the empty line behind it, for a body that is passed on as it comes.
+///
+/// The body has to be as long as `content-length` says, or without NUL if there is none, and NUL ends the frame.
+///
+/// # Errors
+///
+/// As [`encode`] has for headers.
+pub fn encode_head(frame: &Frame, version: Version) -> Result<Bytes, Error> {
+    content_length(frame)?;
+    let mut out = Vec::with_capacity(64 + 32 * frame.headers.len());
+    write_head(frame.command, &frame.headers, version, &mut out)?;
+    out.push(b'\n');
+    Ok(Bytes::from(out))
+}
+
+fn write_head(
+    command: Command,
+    headers: &[Header],
+    version: Version,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    out.extend_from_slice(command.as_str().as_bytes());
+    out.push(b'\n');
+    let escapes = escapes(command, version);
+    for header in headers {
+        if is_trimmed(command, version)
+            && [&header.name, &header.value]
+                .into_iter()
+                .any(|text| text.trim_matches(' ') != text)
+        {
+            return Err(Error::Unescapable);
+        }
+        escapes.name(&header.name, out)?;
+        out.push(b':');
+        escapes.value(&header.value, out)?;
+        out.push(b'\n');
+    }
+    Ok(())
 }
 
 /// The length that a frame says its body has.
@@ -92,6 +117,24 @@ pub(crate) fn is_trimmed(command: Command, version: Version) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_is_what_a_frame_has_before_its_body() {
+        let frame = Frame::new(Command::Send)
+            .with("destination", "/queue/a:b")
+            .with("content-length", "5");
+        let head = encode_head(&frame, Version::V1_2).expect("the headers can be written");
+        let whole = encode(
+            &Message::Frame(frame.clone().with_body("hello")),
+            Version::V1_2,
+        );
+        assert_eq!(whole.as_deref(), Ok(&[&head[..], b"hello\0"].concat()[..]));
+        let wrong = Frame::new(Command::Send).with("content-length", "-1");
+        assert_eq!(
+            encode_head(&wrong, Version::V1_2),
+            Err(Error::InvalidContentLength)
+        );
+    }
 
     fn written(frame: Frame, version: Version) -> Result<String, Error> {
         encode(&Message::Frame(frame), version)

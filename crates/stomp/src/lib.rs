@@ -1,6 +1,7 @@
 //! STOMP without IO: frames, header escapes, heart-beats, version negotiation.
 //!
 //! Bytes go into a [`Decoder`] and [`Message`]s come out, each a [`Frame`] or a heart-beat; [`encode`] turns one back into bytes.
+//! A [`PartDecoder`] does the same for those who pass bodies on without holding them.
 //! The sources are the specifications of STOMP 1.0, 1.1 and 1.2 (<https://stomp.github.io>).
 //! Where they differ, a [`Version`] says which one counts: a connection starts without one
 //! and has one from `CONNECTED` on.
@@ -26,16 +27,18 @@ mod escape;
 mod frame;
 mod heart_beat;
 mod limits;
+mod parts;
 mod receipt;
 mod version;
 
 pub use ack::{AckMode, Acknowledgement};
 pub use command::Command;
 pub use decoder::Decoder;
-pub use encode::encode;
+pub use encode::{encode, encode_head};
 pub use error::Error;
 pub use frame::{Frame, Header, Message};
 pub use heart_beat::{Beat, HeartBeat, HeartBeats};
 pub use limits::Limits;
+pub use parts::{Part, PartDecoder};
 pub use receipt::Receipts;
 pub use version::Version;

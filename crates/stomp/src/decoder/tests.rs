@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::encode;
+use crate::{Command, encode};
 
 type Decoded = Vec<Result<Message, Error>>;
 
