@@ -76,11 +76,14 @@ enum Command {
         /// How the page asks for it: tunnel, irc, xmpp or stomp.
         #[arg(long, value_name = "SERVICE", default_value_t = ServiceName::Tunnel)]
         service: ServiceName,
+        /// A user that the client proved to be.
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
         /// A backend's name or host:port.
         #[arg(value_name = "TARGET")]
         target: String,
     },
-    /// Run a gateway with pages and servers of its own: an IRC server and an echo server.
+    /// Run a gateway with pages and servers of its own: an IRC server, a STOMP broker and an echo server.
     ///
     /// Nothing else needs to be installed. The pages show which transport is in use and let you
     /// cut it, to see that nothing is lost.
@@ -111,8 +114,12 @@ pub(crate) fn run() -> ExitCode {
             origin,
             client,
             service,
+            user,
             target,
-        } => explain(&config, origin.as_deref(), client, (service, &target)),
+        } => {
+            let who = (origin.as_deref(), client, user.as_deref());
+            explain(&config, who, (service, &target))
+        }
         Command::Demo { listen, origin } => run_demo(listen, &origin),
     }
 }
@@ -170,8 +177,7 @@ fn check(file: &Path) -> ExitCode {
 
 fn explain(
     file: &Path,
-    origin: Option<&str>,
-    client: IpAddr,
+    (origin, client, user): (Option<&str>, IpAddr, Option<&str>),
     (service, target): (ServiceName, &str),
 ) -> ExitCode {
     let policy = match Config::load(file) {
@@ -188,6 +194,7 @@ fn explain(
     match policy.decide(&Request {
         origin: origin.as_ref(),
         client,
+        user,
         service,
         target,
     }) {

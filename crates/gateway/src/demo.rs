@@ -77,7 +77,7 @@ impl Demo {
             "[[listener]]\naddress = \"{listen}\"\n\
              [backend.echo]\naddress = \"{echo_address}\"\n\
              [backend.irc]\naddress = \"{irc_address}\"\n\
-             [backend.stomp]\naddress = \"{stomp_address}\"\n\
+             [backend.stomp]\naddress = \"{stomp_address}\"\nservice = \"stomp\"\ntunnel = true\n\
              [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\", \"stomp\"]\n\
              [legacy]\nhtmlfile = true\njsonp = true\n",
             quoted.join(", ")

@@ -4,4 +4,5 @@
 pub(crate) mod bosh;
 pub(crate) mod irc;
 pub(crate) mod plain;
+pub(crate) mod stomp;
 pub(crate) mod xmpp;

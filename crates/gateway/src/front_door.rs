@@ -74,6 +74,7 @@ pub(crate) async fn enter(
     let asked = policy::Request {
         origin: asker.origin(),
         client: asker.client.address,
+        user: asker.client.user.as_deref(),
         service: door.service,
         target: &target,
     };
@@ -197,7 +198,7 @@ impl Visit<'_> {
             let may_read = !self.shared.memory_is_full();
             let again = leg.pump(may_read, now, cx)?;
             let sent = self.send_down(leg, cx);
-            self.settle(leg.buffered());
+            self.settle(leg.buffered() + self.up.len() as u64);
             if self.has_left {
                 return Poll::Ready(Ok((Code::Closed, "")));
             }

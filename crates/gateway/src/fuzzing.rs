@@ -12,12 +12,14 @@ use bytes::Bytes;
 use perigee_session::{Hello, Position, TOKEN_LEN};
 
 use crate::{
+    config::Config,
+    demo::broker::{Settings, hub},
     dialect::{bosh, plain, xmpp},
     http::{self, Refusal},
     net::now,
     ops::access_log::Client,
-    policy::{Origin, XmppSettings},
-    service::{Caller, Framing, xmpp_exchange},
+    policy::{Origin, Request as Asked, ServiceName, ServiceSettings, XmppSettings},
+    service::{Caller, Framing, Output, Service, Stomp, xmpp_exchange},
     transport::{
         attach, form, jsonp, sse,
         ticket::{self, Kind, TICKET_BYTES, TicketHash, Tickets},
@@ -136,6 +138,7 @@ pub fn xmpp<'a>(is_stream: bool, turns: impl Iterator<Item = (bool, &'a [u8])>) 
             origin: None,
             address: Ipv4Addr::LOCALHOST.into(),
             secure: false,
+            user: None,
         },
         framing: if is_stream {
             Framing::Stream
@@ -161,4 +164,106 @@ pub fn whole_frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Bytes> {
     pieces
         .map(|piece| frames.push(Bytes::copy_from_slice(piece)))
         .collect()
+}
+
+/// What came out of a STOMP service.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StompEnds {
+    /// What the broker reads.
+    pub broker: Vec<u8>,
+    /// What the client reads.
+    pub client: Vec<u8>,
+    /// The version that is spoken in the end.
+    pub version: Option<&'static str>,
+}
+
+/// A STOMP service whose client may send to one destination and subscribe to none, between these two. The client
+/// talks until it waits for the broker, then the broker says all, and then the client the rest.
+///
+/// # Panics
+///
+/// If the destination is none that a rule can name.
+pub fn stomp_service(allowed: &str, client: &[u8], broker: &[u8], cut: usize) -> StompEnds {
+    let text = format!(
+        "[backend.mq]\naddress = \"mq.example:1\"\nservice = \"stomp\"\n\
+         [[allow]]\norigins = [\"none\"]\nto = [\"mq\"]\nstomp_subscribe = []\nstomp_send = [{allowed:?}]\n"
+    );
+    let address = Ipv4Addr::LOCALHOST.into();
+    let policy = Config::parse("fuzz", &text)
+        .expect("a configuration")
+        .policy;
+    let permit = policy.decide(&Asked {
+        origin: None,
+        client: address,
+        user: None,
+        service: ServiceName::Stomp,
+        target: "mq",
+    });
+    let permit = permit.expect("allowed");
+    let Some(ServiceSettings::Stomp(settings)) = &permit.backend.service else {
+        unreachable!("it speaks STOMP");
+    };
+    let caller = Caller {
+        client: Client {
+            origin: None,
+            address,
+            secure: false,
+            user: None,
+        },
+        framing: Framing::Stream,
+    };
+    let now = now();
+    let mut out = Output::default();
+    let mut service = Stomp::new(settings, &permit, &caller, now);
+    let says = |service: &mut Stomp, out: &mut Output, bytes: &[u8]| {
+        let mut taken = 0;
+        for piece in bytes.chunks(cut.min(bytes.len()).max(1)) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                match service.client_says(rest, now, out) {
+                    0 => return taken,
+                    len => {
+                        taken += len;
+                        rest = &rest[len..];
+                    }
+                }
+            }
+        }
+        taken
+    };
+    let taken = says(&mut service, &mut out, client);
+    for piece in broker.chunks(cut.min(broker.len()).max(1)) {
+        service.backend_says(piece, now, &mut out);
+    }
+    says(&mut service, &mut out, &client[taken..]);
+    service.client_left(now, &mut out);
+    StompEnds {
+        broker: out.take_backend().concat(),
+        client: std::iter::from_fn(|| out.next_for_client())
+            .flat_map(|message| message.as_bytes().to_vec())
+            .collect(),
+        version: service.version(),
+    }
+}
+
+/// What a client reads from the demo's broker, to which it said this in pieces.
+///
+/// # Panics
+///
+/// If the broker has no room for one client.
+pub fn stomp_broker(client: &[u8], cut: usize) -> Vec<u8> {
+    let now = now();
+    let mut hub = hub::Hub::new(Settings::default(), now);
+    let id = hub.connect(now).expect("room");
+    for piece in client.chunks(cut.min(client.len()).max(1)) {
+        hub.handle_bytes(now, id, piece);
+    }
+    hub.handle_disconnect(now, id);
+    let mut read = Vec::new();
+    while let Some(output) = hub.poll_output() {
+        if let hub::Output::Send { bytes, .. } = output {
+            read.extend_from_slice(&bytes);
+        }
+    }
+    read
 }

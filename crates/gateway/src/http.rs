@@ -1,7 +1,7 @@
 //! The gateway's HTTP surface: routes, who asks, and how every reply looks.
 //!
 //! Invariants:
-//! - nothing below `/perigee/v1/`, `/ws/`, `/irc/` and `/xmpp/` is answered before the Origin was checked;
+//! - nothing below `/perigee/v1/`, `/ws/`, `/irc/`, `/xmpp/` and `/stomp/` is answered before the Origin was checked;
 //! - CORS headers are sent to origins that a rule names, and to nobody else;
 //! - an error is constant text plus a code: nothing a client sent comes back;
 //! - who asks for another name than ours is answered with that and nothing else (`server_name`).
@@ -23,6 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use perigee_session::Code;
 use serde_json::json;
@@ -31,7 +32,7 @@ use tokio::time::timeout;
 use crate::{
     assets, dialect,
     ops::access_log::{self, Client},
-    policy::{Origin, client_address, client_is_secure},
+    policy::{Origin, Users, client_address, client_is_secure},
     shared::Shared,
     transport::{htmlfile, jsonp, poll, sse, stream, uplink, websocket},
 };
@@ -80,7 +81,8 @@ pub(crate) fn router(shared: Shared, pages: Router) -> Router {
         .route("/perigee/v1/webtransport", get(webtransport_offer))
         .route("/ws/{backend}", any(dialect::plain::handle))
         .route("/irc/{backend}", any(dialect::irc::handle))
-        .route("/xmpp/{backend}", any(dialect::xmpp::handle));
+        .route("/xmpp/{backend}", any(dialect::xmpp::handle))
+        .route("/stomp/{backend}", any(dialect::stomp::handle));
     if shared.config.legacy.htmlfile {
         let htmlfile = post(htmlfile::attach).get(htmlfile::handle);
         api = api.route("/perigee/v1/{sid}/htmlfile", htmlfile);
@@ -206,6 +208,7 @@ impl Asker {
                 origin,
                 address,
                 secure,
+                user: None,
             };
             access_log::refused(&client, "page", Code::Denied, why);
             Refusal::new(Code::Denied, "this page may not use this gateway")
@@ -225,9 +228,26 @@ impl Asker {
                 origin,
                 address,
                 secure,
+                user: user(headers, &shared.config.policy.users),
             },
         })
     }
+}
+
+/// Who a request proves to come from: by `Authorization`, Basic with the user's name and token, or Bearer with the token.
+/// What proves nothing is no mistake: a proxy in front may have asked for it.
+fn user(headers: &HeaderMap, users: &Users) -> Option<Arc<str>> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return users.by_token(rest.trim());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(rest.trim()).ok()?;
+    let (name, token) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+    users.by_login(name, token)
 }
 
 impl FromRequestParts<Shared> for Asker {
@@ -268,6 +288,7 @@ fn client(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Client {
         origin: None,
         address,
         secure,
+        user: None,
     }
 }
 

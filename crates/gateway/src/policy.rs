@@ -18,7 +18,9 @@ mod origin;
 mod pattern;
 mod proxies;
 mod service;
+mod stomp;
 mod target;
+mod user;
 
 use std::{
     collections::BTreeMap,
@@ -38,8 +40,13 @@ pub use self::{
     origin::{Origin, OriginPattern},
     pattern::{HostPattern, PortSet, TargetPattern, parse_network, parse_range},
     proxies::{ForwardedHeader, client_address, client_is_secure},
-    service::{IrcSettings, MAX_STANZA_BYTES, Secret, ServiceName, ServiceSettings, XmppSettings},
+    service::{
+        IrcSettings, MAX_STANZA_BYTES, Secret, ServiceName, ServiceSettings, StompLogin,
+        StompSettings, XmppSettings,
+    },
+    stomp::{DestinationPattern, StompGrant, StompRule},
     target::{BackendName, HostPort, Target},
+    user::{TokenHash, Users},
 };
 
 /// What a client asks, and what the gateway knows about it.
@@ -49,6 +56,8 @@ pub struct Request<'a> {
     pub origin: Option<&'a Origin>,
     /// The client's address, behind proxies that are trusted ([`client_address`]).
     pub client: IpAddr,
+    /// Who it has proven to be, if it has.
+    pub user: Option<&'a str>,
     /// How its bytes are meant.
     pub service: ServiceName,
     /// As the client wrote it.
@@ -60,6 +69,8 @@ pub struct Request<'a> {
 pub struct Policy {
     /// Backends by name.
     pub backends: BTreeMap<BackendName, Arc<Backend>>,
+    /// Who clients can prove to be.
+    pub users: Arc<Users>,
     /// In the file's order; the first that covers a request gives it its `networks` and `expose_errors`.
     pub allow: Vec<AllowRule>,
     /// In the file's order.
@@ -94,6 +105,10 @@ pub struct AllowRule {
     pub clients: Vec<IpNet>,
     /// Whether clients learn why a `host:port` target could not be reached.
     pub expose_errors: bool,
+    /// Users; `None` for everybody.
+    pub users: Option<Vec<Arc<str>>>,
+    /// What may be done at brokers.
+    pub stomp: StompRule,
 }
 
 /// A `[[deny]]` entry: covers a request if every list that is not empty does. One list at least is not empty.
@@ -141,13 +156,20 @@ impl Policy {
             why,
         })?;
         let mut allowing = self.allow.iter().filter(|rule| {
-            covers_origin(&rule.origins, request.origin) && covers_client(&rule.clients, client)
+            covers_origin(&rule.origins, request.origin)
+                && covers_client(&rule.clients, client)
+                && rule.admits(request)
         });
+        let mut stomp = Vec::new();
         let (rule, backend) = match &target {
             Target::Backend(name) => {
                 let backend = self.backends.get(name);
                 let backend = backend.ok_or_else(|| Denial::UnknownBackend(name.clone()))?;
-                let rule = allowing.find(|rule| rule.covers_backend(name));
+                let mut covering = allowing.filter(|rule| rule.covers_backend(name)).peekable();
+                let rule = covering.peek().copied();
+                if request.service == ServiceName::Stomp {
+                    stomp = covering.map(AllowRule::stomp_grant).collect();
+                }
                 (rule, Arc::clone(backend))
             }
             Target::Address(address) => {
@@ -184,6 +206,8 @@ impl Policy {
             expose_errors: rule.expose_errors || matches!(target, Target::Backend(_)),
             backend,
             denied,
+            stomp,
+            users: Arc::clone(&self.users),
         })
     }
 }
@@ -205,6 +229,22 @@ impl DialDefaults {
 }
 
 impl AllowRule {
+    /// Whether it is for who asks. A STOMP client may still say who it is, in its first frame.
+    fn admits(&self, request: &Request<'_>) -> bool {
+        let Some(users) = &self.users else {
+            return true;
+        };
+        let is_one = |user: &str| users.iter().any(|one| **one == *user);
+        request.service == ServiceName::Stomp || request.user.is_some_and(is_one)
+    }
+
+    fn stomp_grant(&self) -> StompGrant {
+        StompGrant {
+            users: self.users.clone(),
+            rule: self.stomp.clone(),
+        }
+    }
+
     fn covers_backend(&self, name: &BackendName) -> bool {
         self.to
             .iter()
@@ -293,6 +333,10 @@ pub struct Permit {
     pub service: ServiceName,
     /// Whether the client learns why a connection failed: always for backends by name, else as the rule says.
     pub expose_errors: bool,
+    /// For the STOMP service: what all rules allow that cover the request, but for the user.
+    pub stomp: Vec<StompGrant>,
+    /// For the STOMP service: who the client may say it is.
+    pub users: Arc<Users>,
     denied: Vec<DeniedAnswers>,
 }
 

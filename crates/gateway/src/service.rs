@@ -13,6 +13,7 @@
 
 mod irc;
 mod leg;
+mod stomp;
 mod stream;
 mod tunnel;
 mod xmpp;
@@ -24,8 +25,8 @@ use perigee_session::Code;
 
 pub use self::xmpp::Sent as XmppSent;
 pub(crate) use self::{
-    leg::Leg, stream::ServiceStream, tunnel::Tunnel, xmpp::client_limits as xmpp_client_limits,
-    xmpp::exchange as xmpp_exchange,
+    leg::Leg, stomp::Stomp, stream::ServiceStream, tunnel::Tunnel,
+    xmpp::client_limits as xmpp_client_limits, xmpp::exchange as xmpp_exchange,
 };
 use crate::{
     backend::{self, Unreached},
@@ -95,6 +96,8 @@ pub(crate) enum Framing {
     Text,
     /// A WebSocket of binary messages.
     Binary,
+    /// A WebSocket of messages that are text where their bytes are.
+    Either,
 }
 
 /// A piece for the client: a WebSocket's message, or just bytes in a stream.
@@ -156,6 +159,12 @@ impl Output {
         Some(message)
     }
 
+    /// All that is to be sent to the backend.
+    pub(crate) fn take_backend(&mut self) -> Vec<Bytes> {
+        self.backend_bytes = 0;
+        self.backend.drain(..).collect()
+    }
+
     fn has_for_client(&self) -> bool {
         !self.client.is_empty()
     }
@@ -187,6 +196,9 @@ pub(crate) async fn begin(
         )),
         Some(ServiceSettings::Xmpp(settings)) => {
             Box::new(xmpp::Xmpp::new(settings, &caller, now()))
+        }
+        Some(ServiceSettings::Stomp(settings)) => {
+            Box::new(Stomp::new(settings, &permit, &caller, now()))
         }
         // Policy lets nobody ask for a service that a backend has not.
         None => {

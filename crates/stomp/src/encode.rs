@@ -124,10 +124,7 @@ mod tests {
             .with("destination", "/queue/a:b")
             .with("content-length", "5");
         let head = encode_head(&frame, Version::V1_2).expect("the headers can be written");
-        let whole = encode(
-            &Message::Frame(frame.clone().with_body("hello")),
-            Version::V1_2,
-        );
+        let whole = encode(&Message::Frame(frame.with_body("hello")), Version::V1_2);
         assert_eq!(whole.as_deref(), Ok(&[&head[..], b"hello\0"].concat()[..]));
         let wrong = Frame::new(Command::Send).with("content-length", "-1");
         assert_eq!(

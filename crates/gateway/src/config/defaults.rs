@@ -107,6 +107,15 @@ pub(super) const TCP_KEEPALIVE: Setting<Duration> = setting(s(60), s(1), s(7200)
 pub(super) const XMPP_MAX_STANZA: Setting<u64> =
     setting(256 * KIB, 10_000, MAX_STANZA_BYTES as u64);
 
+// STOMP.
+
+/// As clients ask for by default.
+pub(super) const STOMP_HEART_BEAT: Setting<Duration> = setting(s(10), s(0), s(600));
+/// From the connection to CONNECTED: brokers look logins up elsewhere.
+pub(super) const STOMP_LOGIN: Setting<Duration> = setting(s(30), s(1), s(600));
+/// Brokers take 4 MiB (RabbitMQ) to 100 MiB (ActiveMQ).
+pub(super) const STOMP_MAX_BODY: Setting<u64> = setting(16 * MIB, KIB, 1024 * MIB);
+
 // IRC.
 
 /// Who the gateway is, where IRC wants a name.

@@ -20,6 +20,7 @@ shape! {
         public_url: At<String>,
         listener: Tables<ListenerFile>,
         backend: Named<BackendFile>,
+        user: Named<UserFile>,
         allow: Tables<AllowFile>,
         deny: Tables<DenyFile>,
         limits: LimitsFile,
@@ -55,6 +56,26 @@ shape! {
         tunnel: At<bool>,
         irc: Table<IrcFile>,
         xmpp: Table<XmppFile>,
+        stomp: Table<StompFile>,
+    }
+}
+
+shape! {
+    /// `[backend.NAME.stomp]`.
+    StompFile {
+        login: At<String>,
+        passcode_file: At<String>,
+        host: At<String>,
+        heart_beat: At<Duration>,
+        login_timeout: At<Duration>,
+        max_body: At<Size>,
+    }
+}
+
+shape! {
+    /// `[user.NAME]`.
+    UserFile {
+        token_sha256: At<String>,
     }
 }
 
@@ -91,7 +112,10 @@ shape! {
         to: List<String>,
         networks: List<String>,
         clients: List<String>,
+        users: List<String>,
         expose_errors: At<bool>,
+        stomp_subscribe: List<String>,
+        stomp_send: List<String>,
     }
 }
 
@@ -168,6 +192,8 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("[backend.NAME]", BackendFile::KEYS),
     ("[backend.NAME.irc]", IrcFile::KEYS),
     ("[backend.NAME.xmpp]", XmppFile::KEYS),
+    ("[backend.NAME.stomp]", StompFile::KEYS),
+    ("[user.NAME]", UserFile::KEYS),
     ("[[allow]]", AllowFile::KEYS),
     ("[[deny]]", DenyFile::KEYS),
     ("[[listener]]", ListenerFile::KEYS),

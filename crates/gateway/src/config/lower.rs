@@ -8,6 +8,7 @@ mod listeners;
 mod rules;
 mod services;
 mod settings;
+mod users;
 
 use std::{
     fs, io,
@@ -57,6 +58,7 @@ pub(super) fn lower(
     problems: &mut Problems,
 ) -> Config {
     let (timeouts, dial) = settings::timeouts(file.timeouts.as_ref(), problems);
+    let users = users::users(file, problems);
     let (allow, deny) = rules::rules(file, problems);
     let resolve = |path: &str| -> Option<PathBuf> {
         let path = folder.join(path);
@@ -92,6 +94,7 @@ pub(super) fn lower(
             allow,
             deny,
             dial,
+            users: users.into(),
         },
         limits: settings::limits(file.limits.as_ref(), surroundings.memory_bytes, problems),
         timeouts,

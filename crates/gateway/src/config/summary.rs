@@ -94,6 +94,8 @@ fn describe_allow(rule: &AllowRule) -> String {
         networks,
         clients,
         expose_errors,
+        users,
+        stomp,
     } = rule;
     let networks = match networks.is_empty() {
         true => String::new(),
@@ -104,8 +106,18 @@ fn describe_allow(rule: &AllowRule) -> String {
     } else {
         ""
     };
+    let users = users
+        .as_ref()
+        .map_or(String::new(), |users| format!(" for {}", list(users)));
+    let stomp = [("subscribe", &stomp.subscribe), ("send to", &stomp.send)]
+        .into_iter()
+        .filter_map(|(what, patterns)| match patterns.as_deref()? {
+            [] => Some(format!(", may {what} nothing")),
+            patterns => Some(format!(", may {what} {}", list(patterns))),
+        })
+        .collect::<String>();
     format!(
-        "{label}: {}{} to {}{networks}{errors}",
+        "{label}: {}{}{users} to {}{networks}{errors}{stomp}",
         list(origins),
         from(clients),
         list(to)

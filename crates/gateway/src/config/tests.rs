@@ -53,6 +53,7 @@ fn the_minimal_file_puts_a_server_behind_the_gateway() {
     let request = Request {
         origin: Some(&origin),
         client,
+        user: None,
         service: ServiceName::Tunnel,
         target: "irc",
     };
@@ -97,6 +98,7 @@ fn the_reference_writes_the_defaults() {
         "[backend.irc]\naddress = \"irc.example.org:6667\"\n\
          [backend.webchat]\naddress = \"irc.example.org:6667\"\nservice = \"irc\"\n\
          [backend.messenger]\naddress = \"xmpp.example.org:5222\"\nservice = \"xmpp\"\n\
+         [backend.broker]\naddress = \"mq.example.org:61613\"\nservice = \"stomp\"\n\
          [backend.irc-tls]\naddress = \"irc.example.org:6697\"\ntls = true\n",
     );
     assert_eq!(backend(&written, "messenger"), backend(&bare, "messenger"));
@@ -108,6 +110,12 @@ fn the_reference_writes_the_defaults() {
     let password = settings.webirc_password.take();
     assert_eq!(password, Some(Secret::new("unread")));
     assert_eq!(chat, *backend(&bare, "webchat"));
+    let mut broker = (*backend(&written, "broker")).clone();
+    let Some(ServiceSettings::Stomp(settings)) = &mut broker.service else {
+        panic!("{:?}", broker.service);
+    };
+    assert!(settings.login.take().is_some() && settings.host.take().is_some());
+    assert_eq!(broker, *backend(&bare, "broker"));
     let mut tls = (*backend(&written, "irc-tls")).clone();
     let ca = tls.tls.as_mut().and_then(|tls| tls.ca.take());
     assert_eq!(ca, Some(PathBuf::from("ca.pem")));
@@ -181,7 +189,7 @@ fn the_reference_has_every_key() {
                 .iter()
                 .filter_map(|item| item.get_ref().as_table())
                 .collect(),
-            DeValue::Table(table) if &**key.get_ref() == "backend" => table
+            DeValue::Table(table) if ["backend", "user"].contains(&&**key.get_ref()) => table
                 .values()
                 .filter_map(|value| value.get_ref().as_table())
                 .collect(),
@@ -217,7 +225,7 @@ fn the_reference_has_every_key() {
             seen += 1;
         }
     }
-    assert!(seen >= 75, "{seen} keys");
+    assert!(seen >= 87, "{seen} keys");
 }
 
 #[test]
@@ -289,7 +297,7 @@ heartbeat = "2h"
 "#;
     let want = [
         "p.toml:1: node: \"N\" is not a node id; use 1 to 16 of a-z and 0-9",
-        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, server_names, public_url, listener, backend, allow, deny, limits, timeouts, legacy, log",
+        "p.toml:2: colour: unknown key; known here are node, workers, trusted_proxies, forwarded_header, server_names, public_url, listener, backend, user, allow, deny, limits, timeouts, legacy, log",
         "p.toml:5: backend.irc.address: \"irc.example.org:0\" has no valid port; write host:port with a port from 1 to 65535",
         "p.toml:6: backend.irc.tls: \"yes\" is neither true nor false; write true or false, without quotes",
         "p.toml:7: backend.irc.networks: 7 is not text; write \"7\"",
@@ -495,6 +503,7 @@ level = "trace"
         config.policy.decide(&Request {
             origin: None,
             client,
+            user: None,
             service: ServiceName::Tunnel,
             target,
         })
@@ -516,12 +525,13 @@ fn the_summary_says_who_may_reach_what() {
         rest,
         [
             "listen    127.0.0.1:8000",
+            "backend   broker: mq.example.org:61613, spoken to as stomp, kept for 2min without a client",
             "backend   irc: irc.example.org:6667, kept for 2min without a client",
             "backend   irc-tls: irc.example.org:6697 with TLS as irc.example.org, kept for 2min without a client",
             "backend   messenger: xmpp.example.org:5222 with STARTTLS as xmpp.example.org, spoken to as xmpp, kept for 2min without a client",
             "backend   webchat: irc.example.org:6667, spoken to as irc, kept for 2min without a client",
             "deny      no mail: all to *:25",
-            "allow     chat: https://chat.example.org to irc, irc-tls, webchat, messenger, *.irc.example.org:6660-6669,7000",
+            "allow     chat: https://chat.example.org to irc, irc-tls, webchat, messenger, broker, *.irc.example.org:6660-6669,7000",
         ]
     );
     assert!(limits[0].starts_with(

@@ -138,6 +138,7 @@ pub(crate) async fn handle(
     let asked = policy::Request {
         origin: asker.origin(),
         client: asker.client.address,
+        user: asker.client.user.as_deref(),
         service: ServiceName::Xmpp,
         target: &target,
     };

@@ -47,6 +47,7 @@ pub(crate) async fn handle(
     let asked = policy::Request {
         origin: asker.origin(),
         client: asker.client.address,
+        user: asker.client.user.as_deref(),
         service: ServiceName::Tunnel,
         target: &target,
     };

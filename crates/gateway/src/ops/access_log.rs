@@ -18,6 +18,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// It came by TLS, to the gateway or to a trusted proxy.
     pub(crate) secure: bool,
+    /// Who it has proven to be.
+    pub(crate) user: Option<Arc<str>>,
 }
 
 /// The transports a stream used, in the order of first use.
@@ -73,6 +75,7 @@ impl StreamRecord {
             target: "perigee::access",
             { client.addr = %client.address,
             origin = %origin_text(client.origin.as_deref()),
+            user = client.user.as_deref(),
             to = %self.target,
             rule = self.rule.as_deref().unwrap_or("-"),
             session = %short(session),

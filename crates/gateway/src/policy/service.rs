@@ -60,6 +60,8 @@ pub enum ServiceSettings {
     Irc(IrcSettings),
     /// `[backend.NAME.xmpp]`.
     Xmpp(XmppSettings),
+    /// `[backend.NAME.stomp]`.
+    Stomp(StompSettings),
 }
 
 impl ServiceSettings {
@@ -68,6 +70,7 @@ impl ServiceSettings {
         match self {
             Self::Irc(_) => ServiceName::Irc,
             Self::Xmpp(_) => ServiceName::Xmpp,
+            Self::Stomp(_) => ServiceName::Stomp,
         }
     }
 
@@ -75,7 +78,7 @@ impl ServiceSettings {
     pub(crate) fn wants_host(&self) -> bool {
         match self {
             Self::Irc(irc) => irc.webirc_password.is_some() && irc.resolve_hosts,
-            Self::Xmpp(_) => false,
+            Self::Xmpp(_) | Self::Stomp(_) => false,
         }
     }
 }
@@ -103,6 +106,30 @@ pub struct IrcSettings {
     pub registration_timeout: Duration,
     /// What is said for a client that is gone.
     pub quit_message: String,
+}
+
+/// How STOMP is spoken with a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StompSettings {
+    /// What the broker is told in place of what the client says; without, what the client says.
+    pub login: Option<StompLogin>,
+    /// The virtual host in place of the client's.
+    pub host: Option<String>,
+    /// The interval at which the gateway wants to hear of the broker and the broker of the gateway; 0 for none. Default 10 s.
+    pub heart_beat: Duration,
+    /// From the connection to `CONNECTED`. Default 30 s.
+    pub connect_timeout: Duration,
+    /// Longest body of a client, in bytes. Default 16 MiB.
+    pub max_body_bytes: usize,
+}
+
+/// Who the gateway is for a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StompLogin {
+    /// The header `login`.
+    pub login: String,
+    /// The header `passcode`.
+    pub passcode: Secret,
 }
 
 /// A text that no log may show.

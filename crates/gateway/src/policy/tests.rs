@@ -19,6 +19,8 @@ fn allow(origins: &[&str], to: &[&str]) -> AllowRule {
         networks: Vec::new(),
         clients: every_client(),
         expose_errors: false,
+        users: None,
+        stomp: StompRule::default(),
     }
 }
 
@@ -67,6 +69,7 @@ fn policy(allow: Vec<AllowRule>, deny: Vec<DenyRule>) -> Policy {
         allow,
         deny,
         dial: dial(),
+        users: Arc::default(),
     }
 }
 
@@ -84,6 +87,7 @@ fn ask_from(policy: &Policy, client: &str, origin: &str, target: &str) -> Result
     policy.decide(&Request {
         origin: origin.as_ref(),
         client,
+        user: None,
         service: ServiceName::Tunnel,
         target,
     })

@@ -129,7 +129,7 @@ impl Irc {
         }
         let rest = match self.framing {
             Framing::Binary => Cow::Borrowed(rest),
-            Framing::Stream | Framing::Text => {
+            Framing::Stream | Framing::Text | Framing::Either => {
                 let text = std::str::from_utf8(rest)
                     .map_err(|_| Refusal::new("INVALID_UTF8", "The line is not UTF-8"))?;
                 self.encoding.encode(text).ok_or_else(|| {
@@ -214,7 +214,7 @@ impl Irc {
                 text.push_str("\r\n");
                 Message::Binary(text.into())
             }
-            Framing::Text | Framing::Binary => Message::Text(text),
+            Framing::Text | Framing::Binary | Framing::Either => Message::Text(text),
         });
     }
 }

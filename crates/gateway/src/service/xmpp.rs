@@ -78,7 +78,7 @@ impl Xmpp {
     pub(crate) fn new(settings: &XmppSettings, caller: &Caller, now: Instant) -> Self {
         let limits = client_limits(settings);
         let client = match caller.framing {
-            Framing::Text | Framing::Binary => ClientSide::Messages,
+            Framing::Text | Framing::Binary | Framing::Either => ClientSide::Messages,
             Framing::Stream => ClientSide::Stream {
                 decoder: Box::new(Decoder::new(limits)),
                 header: None,

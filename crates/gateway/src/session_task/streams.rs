@@ -74,6 +74,7 @@ impl Streams {
                 let request = Request {
                     origin: client.origin.as_deref(),
                     client: client.address,
+                    user: client.user.as_deref(),
                     service,
                     target,
                 };

@@ -38,6 +38,7 @@ pub(crate) async fn handle(shared: &Shared, request: Request, accepted: Accepted
         origin: None,
         address,
         secure: true,
+        user: None,
     };
     if !server_name::is_ours(shared, &client, request.host()) {
         request.refuse(StatusCode::MISDIRECTED_REQUEST).await;

@@ -12,8 +12,8 @@ use super::{
     canonical, parsed, ranges,
 };
 use crate::policy::{
-    AllowRule, DenyRule, HostPattern, Malformed, OriginPattern, TargetPattern, every_client,
-    parse_network, parse_range, quote,
+    AllowRule, DenyRule, DestinationPattern, HostPattern, Malformed, OriginPattern, StompRule,
+    TargetPattern, every_client, parse_network, parse_range, quote,
 };
 
 /// Lowers all rules and checks them against the backends they name.
@@ -23,6 +23,13 @@ pub(super) fn rules(file: &File, problems: &mut Problems) -> (Vec<AllowRule>, Ve
     let deny_tables = file.deny.as_ref().map_or(&[][..], |tables| &tables.0);
     let mut reader = Reader {
         backends: backends
+            .iter()
+            .map(|(name, _)| name.value.as_str())
+            .collect(),
+        known_users: file
+            .user
+            .as_ref()
+            .map_or(&[][..], |named| &named.0)
             .iter()
             .map(|(name, _)| name.value.as_str())
             .collect(),
@@ -67,6 +74,8 @@ pub(super) fn rules(file: &File, problems: &mut Problems) -> (Vec<AllowRule>, Ve
 struct Reader<'a> {
     /// The names of all backends, also of broken ones: one mistake is reported once.
     backends: Vec<&'a str>,
+    /// The names of all users.
+    known_users: Vec<&'a str>,
     /// Names given to rules so far, and their lines.
     labels: BTreeMap<Arc<str>, usize>,
     problems: &'a mut Problems,
@@ -118,6 +127,11 @@ impl Reader<'_> {
             self.warn_of_mail(table.to.as_ref());
         }
         let expose_errors = table.expose_errors.as_ref().is_some_and(|at| at.value);
+        let users = self.users(table.users.as_ref());
+        let stomp = StompRule {
+            subscribe: self.destinations(table.stomp_subscribe.as_ref()),
+            send: self.destinations(table.stomp_send.as_ref()),
+        };
         AllowRule {
             label,
             origins,
@@ -125,6 +139,8 @@ impl Reader<'_> {
             networks,
             clients,
             expose_errors,
+            users,
+            stomp,
         }
     }
 
@@ -208,6 +224,32 @@ impl Reader<'_> {
     fn clients(&mut self, list: Option<&List<String>>) -> Option<Vec<ipnet::IpNet>> {
         self.items(list);
         list.map(|list| ranges(Some(list), parse_range, self.problems))
+    }
+
+    /// The users of a rule, or `None` for everybody.
+    fn users(&mut self, list: Option<&List<String>>) -> Option<Vec<Arc<str>>> {
+        for item in self.items(list) {
+            if self.known_users.contains(&item.value.as_str()) {
+                continue;
+            }
+            let remedy = match nearest(&item.value, self.known_users.iter().copied()) {
+                Some(meant) => format!("did you mean {}?", quote(meant)),
+                None => format!("add [user.{}] with its token_sha256", item.value),
+            };
+            self.problems.unknown_name(item, "is not a user", remedy);
+        }
+        let names = |list: &List<String>| {
+            let items = list.items.iter();
+            items.map(|item| item.value.as_str().into()).collect()
+        };
+        list.map(names)
+    }
+
+    /// The destinations of a rule, or `None` for all. An empty list means none, on purpose.
+    fn destinations(&mut self, list: Option<&List<String>>) -> Option<Vec<DestinationPattern>> {
+        let list = list?;
+        let read = |item| parsed(item, str::parse::<DestinationPattern>, self.problems);
+        Some(list.items.iter().filter_map(read).collect())
     }
 
     /// The items of a list, which must not be empty if it is there.

@@ -1,6 +1,7 @@
 //! `service`, `tunnel` and the tables of services in `[backend.NAME]`.
 
 mod irc;
+mod stomp;
 mod xmpp;
 
 use std::path::{Path, PathBuf};
@@ -35,13 +36,22 @@ pub(super) fn service(
         read: surroundings.read,
     };
     let irc = irc::irc(table.irc.as_ref().map(Table::shape), &files, problems);
+    let stomp = table.stomp.as_ref();
+    let stomp = stomp.map(|table| (table.shape(), table.place()));
+    let stomp = stomp::stomp(stomp, &files, problems);
     let service = name.and_then(|name| match name {
         Spoken::Irc => Some(ServiceSettings::Irc(irc)),
         Spoken::Xmpp => xmpp.map(ServiceSettings::Xmpp),
+        Spoken::Stomp => Some(ServiceSettings::Stomp(stomp)),
     });
     let tables = [
         (Spoken::Irc, "irc", table.irc.as_ref().map(Table::place)),
         (Spoken::Xmpp, "xmpp", table.xmpp.as_ref().map(Table::place)),
+        (
+            Spoken::Stomp,
+            "stomp",
+            table.stomp.as_ref().map(Table::place),
+        ),
     ];
     for (of, word, place) in tables {
         if let Some(place) = place
@@ -92,15 +102,17 @@ fn has_no_effect(table: &BackendFile, (word, place): (&str, &Place), problems: &
 enum Spoken {
     Irc,
     Xmpp,
+    Stomp,
 }
 
 fn service_name(text: &str) -> Result<Spoken, Malformed> {
     match text.parse() {
         Ok(ServiceName::Irc) => Ok(Spoken::Irc),
         Ok(ServiceName::Xmpp) => Ok(Spoken::Xmpp),
+        Ok(ServiceName::Stomp) => Ok(Spoken::Stomp),
         _ => Err(Malformed::new(
             "is not a service",
-            "write \"irc\" or \"xmpp\"",
+            "write \"irc\", \"xmpp\" or \"stomp\"",
         )),
     }
 }

@@ -34,6 +34,7 @@ impl World {
                 origin: None,
                 address: IpAddr::from([192, 0, 2, 7]),
                 secure: true,
+                user: None,
             },
             framing,
         };

@@ -33,6 +33,7 @@ impl Story {
                 origin: None,
                 address: Ipv4Addr::LOCALHOST.into(),
                 secure: false,
+                user: None,
             },
             framing,
         };
@@ -49,7 +50,7 @@ impl Story {
         let mut story = Self::new(framing);
         let open = match framing {
             Framing::Stream => HEADER,
-            Framing::Text | Framing::Binary => OPEN,
+            Framing::Text | Framing::Binary | Framing::Either => OPEN,
         };
         for (client, server) in [
             (open, format!("{SERVER}{SUCCESS}")),
