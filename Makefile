@@ -21,10 +21,11 @@ REAL_SERVER_TESTS = $(patsubst integration-tests/tests/%.rs,--test %,$(wildcard 
 JS_MODULES = js-client/node_modules/.package-lock.json
 BENCH = $(CARGO) run --release --locked --quiet -p perigee-bench --
 BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
+CLIENT_MODULES = integration-tests/clients/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e gate simulation transports soak fuzz bench bench-quick deny need-run need-test need-bench binary unit pages browser clean
+.PHONY: help run build test check e2e gate simulation transports soak fuzz bench bench-quick deny need-run need-test need-bench binary unit pages clients browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,7 +36,7 @@ run: need-run ## build and start the demo on http://localhost:8000; ARGS="--list
 build: need-run ## build the gateway for production: target/release/perigee
 	$(CARGO) build --release --locked -p perigee-gateway
 
-test: need-test check unit pages e2e simulation browser gate ## install what is missing and run every check and test
+test: need-test check unit pages e2e simulation clients browser gate ## install what is missing and run every check and test
 
 check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
 	$(CARGO) fmt --all --check
@@ -57,6 +58,9 @@ pages: need-test ## the demo's pages, without a browser
 
 e2e: need-test $(JS_MODULES) binary ## the gateway with real servers
 	$(CARGO) test --workspace $(REAL_SERVER_TESTS) --locked
+
+clients: need-test $(CLIENT_MODULES) binary ## clients that we did not write, with real servers
+	npm test --silent --prefix integration-tests/clients
 
 browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with real browsers, and the README as it is written
 	npm test --silent --prefix integration-tests/browser
@@ -100,7 +104,7 @@ need-bench: ; @scripts/need bench
 
 clean: ## remove what was built and installed in this folder
 	$(CARGO) clean
-	rm -rf js-client/node_modules js-client/types crates/bench/rivals/node_modules integration-tests/browser/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
+	rm -rf js-client/node_modules js-client/types crates/bench/rivals/node_modules integration-tests/browser/node_modules integration-tests/clients/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	npm ci --prefix $* --no-audit --no-fund --loglevel=error

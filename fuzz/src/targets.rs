@@ -7,4 +7,5 @@ pub mod http;
 pub mod policy;
 pub mod proxies;
 pub mod session;
+pub mod stomp;
 pub mod xmpp;

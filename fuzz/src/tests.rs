@@ -19,7 +19,7 @@ struct Target {
 }
 
 /// Beyond these the whole takes too long for every run.
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     Target {
         name: "frame",
         run: targets::frame::run,
@@ -49,6 +49,12 @@ const TARGETS: [Target; 7] = [
         run: targets::proxies::run,
         more: &[],
         rounds: 300_000,
+    },
+    Target {
+        name: "stomp",
+        run: targets::stomp::run,
+        more: &[],
+        rounds: 50_000,
     },
     Target {
         name: "policy",
@@ -82,6 +88,11 @@ fn http() {
 #[test]
 fn xmpp() {
     check("xmpp");
+}
+
+#[test]
+fn stomp() {
+    check("stomp");
 }
 
 #[test]
