@@ -39,7 +39,7 @@ impl World {
             framing,
         };
         let mut out = Output::default();
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let irc = Irc::new(settings, &caller, Some("host.example"), now, &mut out);
         Self { irc, out, now }
     }

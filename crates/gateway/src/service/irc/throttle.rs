@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_one_at_a_time() {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now().into_std();
         let at = |ms| start + Duration::from_millis(ms);
         let mut throttle = Throttle::new(3, Duration::from_millis(500), start);
         let taken: Vec<bool> = [0, 0, 100, 100, 499, 500, 501, 999, 1000]
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn no_interval_is_no_bound() {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         let mut throttle = Throttle::new(1, Duration::ZERO, now);
         assert!((0..1000).all(|_| throttle.take(now)));
     }
