@@ -28,7 +28,13 @@ export class Ngircd {
     return 'ngircd is not installed';
   }
 
-  static async start() {
+  /**
+   * @param {object} [options]
+   * @param {string} [options.password] that clients have to give
+   * @param {string} [options.webirc] the gateway's password
+   */
+  static async start({ password, webirc } = {}) {
+    if (!PROGRAM) throw new Error('ngircd is not installed; run scripts/need test');
     const folder = await mkdtemp(join(tmpdir(), 'perigee-ngircd-'));
     const port = await closedPort();
     const file = join(folder, 'ngircd.conf');
@@ -42,6 +48,7 @@ ServerUID = nobody
 ServerGID = nogroup
 AdminInfo1 = test
 MotdPhrase = hello
+${password ? `Password = ${password}` : ''}
 [Limits]
 MaxConnectionsIP = 0
 MaxPenaltyTime = 0
@@ -49,6 +56,7 @@ MaxPenaltyTime = 0
 DNS = no
 Ident = no
 PAM = no
+${webirc ? `WebircPassword = ${webirc}` : ''}
 `);
     // Started by root it becomes another user.
     await chmod(folder, 0o755);
