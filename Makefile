@@ -107,5 +107,5 @@ clean: ## remove what was built and installed in this folder
 	rm -rf js-client/node_modules js-client/types crates/bench/rivals/node_modules integration-tests/browser/node_modules integration-tests/clients/node_modules integration-tests/artifacts fuzz/libfuzzer/target fuzz/libfuzzer/corpus
 
 %/node_modules/.package-lock.json: %/package-lock.json
-	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -6,7 +6,7 @@
 
 mod targets;
 
-pub use targets::{config, frame, http, policy, proxies, session, stomp, xmpp};
+pub use targets::{config, frame, http, irc, policy, proxies, session, stomp, xmpp};
 
 #[cfg(test)]
 mod mutation;

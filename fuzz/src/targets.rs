@@ -4,6 +4,7 @@
 pub mod config;
 pub mod frame;
 pub mod http;
+pub mod irc;
 pub mod policy;
 pub mod proxies;
 pub mod session;

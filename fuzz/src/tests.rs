@@ -19,7 +19,7 @@ struct Target {
 }
 
 /// Beyond these the whole takes too long for every run.
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     Target {
         name: "frame",
         run: targets::frame::run,
@@ -43,6 +43,12 @@ const TARGETS: [Target; 8] = [
         run: targets::xmpp::run,
         more: &[],
         rounds: 40_000,
+    },
+    Target {
+        name: "irc",
+        run: targets::irc::run,
+        more: &[],
+        rounds: 50_000,
     },
     Target {
         name: "proxies",
@@ -93,6 +99,11 @@ fn xmpp() {
 #[test]
 fn stomp() {
     check("stomp");
+}
+
+#[test]
+fn irc() {
+    check("irc");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod gateway;
 pub mod http;
 pub mod load;
+pub mod ngircd;
 pub mod pattern;
 pub mod process;
 pub mod proxy;

@@ -76,7 +76,7 @@ impl Demo {
         let text = format!(
             "[[listener]]\naddress = \"{listen}\"\n\
              [backend.echo]\naddress = \"{echo_address}\"\n\
-             [backend.irc]\naddress = \"{irc_address}\"\n\
+             [backend.irc]\naddress = \"{irc_address}\"\nservice = \"irc\"\ntunnel = true\n\
              [backend.stomp]\naddress = \"{stomp_address}\"\nservice = \"stomp\"\ntunnel = true\n\
              [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\", \"stomp\"]\n\
              [legacy]\nhtmlfile = true\njsonp = true\n",

@@ -1,7 +1,10 @@
 //! Parsers of what strangers send, for fuzz targets. Refusals are shown as the client sees them, by
 //! their status.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::Request,
@@ -19,7 +22,7 @@ use crate::{
     net::now,
     ops::access_log::Client,
     policy::{Origin, Request as Asked, ServiceName, ServiceSettings, XmppSettings},
-    service::{Caller, Framing, Output, Service, Stomp, xmpp_exchange},
+    service::{Caller, Framing, Irc, Message, Output, Service, Stomp, xmpp_exchange},
     transport::{
         attach, form, jsonp, sse,
         ticket::{self, Kind, TICKET_BYTES, TicketHash, Tickets},
@@ -266,4 +269,98 @@ pub fn stomp_broker(client: &[u8], cut: usize) -> Vec<u8> {
         }
     }
     read
+}
+
+/// An IRC service with a client and a server that are played by the target.
+pub struct IrcConversation {
+    service: Irc,
+    out: Output,
+    now: Instant,
+}
+
+impl std::fmt::Debug for IrcConversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IrcConversation").finish_non_exhaustive()
+    }
+}
+
+impl IrcConversation {
+    /// With the one backend of a configuration, and a client that has a stream (0), or a WebSocket
+    /// of text (1) or bytes; `None` if that has no IRC.
+    pub fn new(config: &str, framing: u8) -> Option<Self> {
+        let config = Config::parse("fuzz", config).ok()?;
+        let backend = config.policy.backends.into_values().next()?;
+        let caller = Caller {
+            client: Client {
+                origin: None,
+                address: IpAddr::from([192, 0, 2, 1]),
+                secure: true,
+                user: None,
+            },
+            framing: match framing {
+                0 => Framing::Stream,
+                1 => Framing::Text,
+                _ => Framing::Binary,
+            },
+        };
+        let now = now();
+        let mut out = Output::default();
+        let Some(ServiceSettings::Irc(settings)) = &backend.service else {
+            return None;
+        };
+        let service = Irc::new(settings, &caller, None, now, &mut out);
+        Some(Self { service, out, now })
+    }
+
+    /// The client says this; returns how much was taken.
+    pub fn client(&mut self, bytes: &[u8]) -> usize {
+        self.service.client_says(bytes, self.now, &mut self.out)
+    }
+
+    /// The backend says this.
+    pub fn backend(&mut self, bytes: &[u8]) {
+        self.service.backend_says(bytes, self.now, &mut self.out);
+    }
+
+    /// The client has a transport, or none.
+    pub fn attach(&mut self, attached: bool) {
+        if attached {
+            self.service.client_attached(self.now, &mut self.out);
+        } else {
+            self.service.client_detached(self.now, &mut self.out);
+        }
+    }
+
+    /// The client is gone.
+    pub fn leave(&mut self) {
+        self.service.client_left(self.now, &mut self.out);
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self, time: Duration) {
+        self.now += time;
+        if self.service.deadline().is_some_and(|at| at <= self.now) {
+            self.service.expired(self.now, &mut self.out);
+        }
+    }
+
+    /// What goes to the backend.
+    pub fn take_backend(&mut self) -> Vec<u8> {
+        self.out.take_backend().concat()
+    }
+
+    /// What goes to the client, and whether it is text.
+    pub fn take_client(&mut self) -> Vec<(bool, Vec<u8>)> {
+        std::iter::from_fn(|| self.out.next_for_client())
+            .map(|message| {
+                let is_text = matches!(message, Message::Text(_));
+                (is_text, message.as_bytes().to_vec())
+            })
+            .collect()
+    }
+
+    /// Bytes that the service holds.
+    pub fn held_bytes(&self) -> usize {
+        self.service.held_bytes()
+    }
 }

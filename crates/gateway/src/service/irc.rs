@@ -39,7 +39,7 @@ const FORBIDDEN: [&str; 5] = ["WEBIRC", "CGIIRC", "PROXY", "SERVER", "STARTTLS"]
 
 /// One client on one server.
 #[derive(Debug)]
-pub(super) struct Irc {
+pub(crate) struct Irc {
     framing: Framing,
     encoding: TextEncoding,
     gateway: String,
@@ -61,7 +61,7 @@ pub(super) struct Irc {
 impl Irc {
     /// A connection to a server that has said nothing yet. `host` is the name of the client's
     /// address, if it leads back there.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &IrcSettings,
         caller: &Caller,
         host: Option<&str>,
