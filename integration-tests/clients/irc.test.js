@@ -15,6 +15,7 @@ import WebSocket from 'ws';
 import { Gateway } from '../browser/support/gateway.js';
 import { Ngircd } from '../browser/support/ngircd.js';
 import { until } from '../browser/support/wait.js';
+import { Gateway as PerigeeGateway, TCPSocket } from '../../js-client/src/index.js';
 import { Inspircd } from './support/inspircd.js';
 import { ORIGIN, provideWebSocket } from './support/websocket.js';
 
@@ -100,6 +101,40 @@ class Person {
   }
 }
 
+/** A page with perigee.js. */
+class Perigee {
+  text = '';
+  #gateway;
+  #socket;
+  #writer;
+
+  /** @param {Gateway} gateway @param {string} nick */
+  constructor(gateway, nick) {
+    this.#gateway = new PerigeeGateway(gateway.url, { origin: ORIGIN, transport: 'websocket' });
+    this.#socket = new TCPSocket('irc', { gateway: this.#gateway, service: 'irc', encoding: 'utf-8' });
+    this.#writer = this.#socket.writable.getWriter();
+    this.say(`NICK ${nick}\r\nUSER ${nick} 0 * :${nick}`);
+    const keep = new WritableStream({ write: (/** @type {string} */ text) => void (this.text += text) });
+    this.ended = this.#socket.readable.pipeTo(keep).catch(() => {});
+  }
+
+  /** @param {string} line */
+  say(line) {
+    void this.#writer.write(`${line}\r\n`);
+  }
+
+  /** @param {RegExp} pattern */
+  sees(pattern) {
+    return until(`text like ${pattern}`, () => pattern.test(this.text));
+  }
+
+  async leave() {
+    await this.#writer.close();
+    await this.ended;
+    this.#gateway.close();
+  }
+}
+
 /** A client without a gateway, which says bytes. */
 class Plain {
   text = Buffer.alloc(0);
@@ -140,6 +175,30 @@ async function bare(gateway, protocols) {
   await new Promise((resolve, reject) => socket.on('open', resolve).on('error', reject));
   return { socket, got };
 }
+
+describe('IRC in the demo', () => {
+  /** @type {Gateway} */
+  let gateway;
+  before(async () => void (gateway = await Gateway.demo([ORIGIN])));
+  after(() => gateway?.stop());
+
+  test('works without a line of configuration, for clients of both kinds', async () => {
+    const luna = await Person.join(gateway, 'luna', '#demo');
+    const page = new Perigee(gateway, 'vega');
+    await page.sees(/ 001 vega /);
+    page.say('JOIN #demo');
+    await page.sees(/ 366 vega #demo /);
+    page.say(`PRIVMSG #demo :${SCRIPTS[1]}`);
+    assert.deepEqual(await luna.hears(1), [SCRIPTS[1]]);
+    luna.client.say('#demo', SCRIPTS[2]);
+    await page.sees(new RegExp(`PRIVMSG #demo :${SCRIPTS[2]}`));
+    page.say('WEBIRC a b c 192.0.2.1');
+    await page.sees(/FAIL WEBIRC NOT_ALLOWED/);
+    await page.leave();
+    await luna.sees(/:vega!\S+ QUIT /);
+    await luna.leave();
+  });
+});
 
 const SERVERS = /** @type {const} */ ([['ngIRCd', Ngircd], ['InspIRCd', Inspircd]]);
 for (const [name, Server] of SERVERS) {

@@ -91,6 +91,12 @@ test('twenty tabs have one session, and each its own bytes', async (t) => {
   assert.equal(fake.requests.stream, 1);
 });
 
+test('a tab asks for its service through the worker', async (t) => {
+  const { fake, openTab } = await setup(t);
+  await within(new TCPSocket('host', { gateway: openTab(), service: 'irc' }).opened, 'opened');
+  assert.equal([...fake.roles.values()][0]?.find(1)?.service, 1);
+});
+
 test('what happens to the session is told to every tab', async (t) => {
   const { fake, openTab } = await setup(t);
   const tabs = [openTab(), openTab()];

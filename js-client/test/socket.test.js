@@ -250,6 +250,14 @@ test('a socket by host and port', async (t) => {
   assert.equal(fake.role.find(2)?.target, '[2001:db8::1]:25');
 });
 
+test('a socket asks for the service it names', async (t) => {
+  const { gateway, fake } = await setup(t);
+  for (const service of /** @type {const} */ ([undefined, 'tunnel', 'irc', 'xmpp', 'stomp'])) {
+    await within(new TCPSocket('host', { gateway, service }).opened, 'opened');
+  }
+  assert.deepEqual([1, 2, 3, 4, 5].map((id) => fake.role.find(id)?.service), [0, 0, 1, 2, 3]);
+});
+
 test('what cannot be meant is refused at once', async (t) => {
   const { gateway } = await setup(t);
   for (const run of [
@@ -260,6 +268,7 @@ test('what cannot be meant is refused at once', async (t) => {
     () => new TCPSocket('host', 1.5, { gateway }),
     () => new TCPSocket('host', /** @type {never} */ ({ gateway, nodelay: true })),
     () => new TCPSocket('host', /** @type {never} */ ({ gateway, encoding: 'latin1' })),
+    () => new TCPSocket('host', /** @type {never} */ ({ gateway, service: 'ftp' })),
     () => new TCPSocket('host'),
     () => new Gateway('ftp://example.org'),
     () => new Gateway(gateway.url, /** @type {never} */ ({ transprot: 'poll' })),

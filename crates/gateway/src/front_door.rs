@@ -157,8 +157,8 @@ impl Visit<'_> {
             }
         };
         let carried = poll_fn(|cx| {
-            if silence.poll(&mut self.websocket, cx).is_ready() {
-                return Poll::Ready(Ok((Code::Idle, "")));
+            if let Poll::Ready(code) = silence.poll(&mut self.websocket, cx) {
+                return Poll::Ready(Ok((code, "")));
             }
             self.carry(&mut leg, &mut silence, cx)
         });
@@ -235,6 +235,8 @@ impl Visit<'_> {
             while !self.up.is_empty() {
                 let taken = leg.offer(&self.up, now());
                 if taken == 0 {
+                    // Who is not listened to cannot be heard.
+                    silence.broken();
                     return took;
                 }
                 self.up.advance(taken);

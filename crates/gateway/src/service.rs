@@ -187,7 +187,7 @@ pub(crate) async fn begin(
     let connection = connection?;
     let mut out = Output::default();
     let service: Box<dyn Service> = match &permit.backend.service {
-        Some(ServiceSettings::Irc(settings)) => Box::new(irc::Irc::new(
+        Some(ServiceSettings::Irc(settings)) => Box::new(Irc::new(
             settings,
             &caller,
             host.as_deref(),

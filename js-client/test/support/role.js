@@ -15,6 +15,7 @@ const LOST = 11;
 
 class RoleStream {
   opened = false;
+  service = 0;
   // what the client sends
   received = Buffer.alloc(0);
   rn = 0;
@@ -315,6 +316,7 @@ export class Role {
     } else {
       assert.ok([...this.#awaited].every((id) => id >= frame.stream || this.streams.has(id)), 'a lower id was to be opened first');
       const stream = new RoleStream(frame.stream, frame.target, this.#initial, this.window);
+      stream.service = frame.service;
       this.#floor = Math.max(this.#floor, frame.stream + 1);
       this.#awaited.delete(frame.stream);
       this.streams.set(stream.id, stream);

@@ -117,8 +117,10 @@ impl Tunnel {
         let mut silence = Silence::new(timeouts);
         let mut buffer = Vec::new();
         let carried = poll_fn(|cx| {
-            if silence.poll(&mut self.websocket, cx).is_ready() {
-                return Poll::Ready(Ok(Code::Idle));
+            match silence.poll(&mut self.websocket, cx) {
+                Poll::Ready(Code::Closed) => self.up_closed = true,
+                Poll::Ready(code) => return Poll::Ready(Ok(code)),
+                Poll::Pending => {}
             }
             let up = self.poll_up(&mut connection, &mut silence, cx)?;
             let down = if self.up_closed {
@@ -155,7 +157,12 @@ impl Tunnel {
     ) -> Poll<io::Result<()>> {
         loop {
             while !self.up.is_empty() {
-                let taken = ready!(connection.poll_write(cx, &[IoSlice::new(&self.up)]))?;
+                let Poll::Ready(taken) = connection.poll_write(cx, &[IoSlice::new(&self.up)])?
+                else {
+                    // Who is not listened to cannot be heard.
+                    silence.broken();
+                    return Poll::Pending;
+                };
                 if taken == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }

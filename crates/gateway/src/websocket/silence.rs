@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Sink;
+use perigee_session::Code;
 use tokio::time::{Duration, Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -40,19 +41,22 @@ impl Silence {
         self.heard = now();
     }
 
-    /// Ready when the client said nothing for too long, though it was asked.
-    pub(crate) fn poll(&mut self, websocket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready with `idle` when the client said nothing for too long, though it was asked, and with
+    /// `closed` when it cannot be asked any more.
+    pub(crate) fn poll(&mut self, websocket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Code> {
         while self.heartbeat.poll_tick(cx).is_ready() {
             if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
                 // A client that does not read cannot answer; TCP finds out whether it is dead.
                 self.heard = now();
             } else if self.heard.elapsed() > self.peer_dead {
-                return Poll::Ready(());
+                return Poll::Ready(Code::Idle);
             } else {
                 _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
             }
         }
-        _ = Pin::new(websocket).poll_flush(cx);
-        Poll::Pending
+        match Pin::new(websocket).poll_flush(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(Code::Closed),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
     }
 }
