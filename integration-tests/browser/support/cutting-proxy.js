@@ -90,11 +90,6 @@ export class CuttingProxy {
     this.#stalled = null;
   }
 
-  /** Connections it carries now. */
-  get open() {
-    return this.#open.size;
-  }
-
   async stop() {
     this.calm();
     this.flow();
