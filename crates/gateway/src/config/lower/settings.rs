@@ -79,7 +79,8 @@ fn part_of(
 }
 
 fn memory(at: Option<&At<Memory>>, memory_bytes: u64, problems: &mut Problems) -> u64 {
-    let of_machine = |percent: u64| memory_bytes / 100 * percent;
+    // A share that is out of range is reported, and has a size all the same.
+    let of_machine = |percent: u64| (memory_bytes / 100).saturating_mul(percent);
     let Some(at) = at else {
         return of_machine(defaults::MAX_MEMORY_PERCENT.default);
     };
