@@ -36,7 +36,7 @@ run: need-run ## build and start the demo on http://localhost:8000; ARGS="--list
 build: need-run ## build the gateway for production: target/release/perigee
 	$(CARGO) build --release --locked -p perigee-gateway
 
-test: need-test check unit pages e2e simulation clients browser gate ## install what is missing and run every check and test
+test: need-test check unit pages e2e simulation clients browser ## install what is missing and run every check and test
 
 check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
 	$(CARGO) fmt --all --check
