@@ -37,8 +37,10 @@ export function open({ url, shared }, sid, handlers) {
     };
     const there = port;
     shared.say = (request) => there.postMessage({ request });
-    there.postMessage({ frames: handlers.hello().slice() });
-    void lock(there, unlock.signal);
+    // First the lock: of a tab that it knows the worker must notice the end.
+    void hold(unlock.signal, (lock) => {
+      if (!over) there.postMessage({ frames: handlers.hello().slice(), lock });
+    });
   } catch (error) {
     queueMicrotask(() => end({ code: null, text: String(error), absent: true }));
   }
@@ -54,16 +56,22 @@ export function open({ url, shared }, sid, handlers) {
 }
 
 /**
- * Holds a lock as long as the transport and its page live, and says its name: whoever gets it after us knows that the tab
- * is gone, however it went.
- * @param {MessagePort} port
+ * Holds a lock as long as the transport and its page live: whoever gets it after us knows that the tab is gone, however it
+ * went.
  * @param {AbortSignal} signal
+ * @param {(name?: string) => void} held called once, without a name where there are no locks
  */
-async function lock(port, signal) {
+async function hold(signal, held) {
   const name = `perigee:tab:${crypto.getRandomValues(new Uint32Array(4)).join('-')}`;
-  await globalThis.navigator?.locks?.request(name, () => /** @type {Promise<void>} */ (new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve());
-    if (signal.aborted) resolve();
-    else port.postMessage({ lock: name });
-  })));
+  let granted = false;
+  try {
+    await globalThis.navigator.locks.request(name, () => /** @type {Promise<void>} */ (new Promise((resolve) => {
+      granted = true;
+      signal.addEventListener('abort', () => resolve());
+      if (signal.aborted) resolve();
+      held(name);
+    })));
+  } catch {
+    if (!granted) held();
+  }
 }
