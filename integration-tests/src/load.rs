@@ -75,7 +75,7 @@ impl Load {
     pub async fn new(sessions: u64, seed: u64) -> Self {
         Self {
             sessions,
-            heartbeat: 1 + sessions / 200,
+            heartbeat: (1 + sessions / 200).min(8),
             // The more sessions, the longer a machine may take to get round to one of them.
             patience: Duration::from_secs((4 + sessions / 100).min(20)),
             seed,
