@@ -17,7 +17,7 @@ DENY_WARNINGS = $(if $(CI),-D warnings)
 # The command line's help is made from doc comments, where <...> around a URL would be shown.
 HELP_TEXTS = -A rustdoc::bare_urls
 # Not the simulation, which is built with another network.
-REAL_SERVER_TESTS = $(patsubst integration-tests/tests/%.rs,--test %,$(wildcard integration-tests/tests/*.rs))
+REAL_SERVER_TESTS = --test gateway --test memory --test soak
 JS_MODULES = js-client/node_modules/.package-lock.json
 BENCH = $(CARGO) run --release --locked --quiet -p perigee-bench --
 BROWSER_MODULES = integration-tests/browser/node_modules/.package-lock.json
@@ -76,7 +76,7 @@ simulation: need-run ## the gateway in simulated worlds; PERIGEE_SEEDS=5000 for 
 binary: ; $(CARGO) build --workspace --bins --locked
 
 transports: need-test ## run every transport through every fault and a transfer of 10 MiB, and write both tables of docs/transports.md
-	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test matrix
+	PERIGEE_WRITE_DOCS=1 $(CARGO) test --locked -p perigee-integration-tests --test gateway matrix
 	$(CARGO) run --locked -p perigee-integration-tests --example overhead
 
 soak: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## what takes hours: sessions under random cuts, simulated worlds, hostile input, long outages; CONTRIBUTING.md has its variables

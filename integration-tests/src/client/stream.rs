@@ -13,6 +13,8 @@ use crate::{
 
 /// Bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
+/// Transports in a row, or requests, that a network may swallow: each costs the client its patience.
+const SILENT_IN_A_ROW: u32 = 10;
 
 /// One stream of a client.
 #[derive(Debug, Clone)]
@@ -167,7 +169,8 @@ impl Stream {
 
     /// Waits for what must not take for ever, and says how things stand if it does.
     async fn soon<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
-        match timeout(DEADLINE, future).await {
+        let deadline = DEADLINE.max(self.state.patience * SILENT_IN_A_ROW);
+        match timeout(deadline, future).await {
             Ok(output) => output,
             Err(_) => panic!(
                 "waited in vain for {what} of stream {}, {:?}: {}",

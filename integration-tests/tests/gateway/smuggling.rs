@@ -35,7 +35,7 @@ fn statuses(answer: &[u8]) -> Vec<u16> {
 
 #[tokio::test]
 async fn every_request_ends_where_it_must() {
-    let cases = include_str!("../vectors/smuggling.json");
+    let cases = include_str!("../../vectors/smuggling.json");
     let cases: Value = serde_json::from_str(cases).expect("JSON");
     let parts = &cases["parts"];
     let echo = Echo::start().await;
