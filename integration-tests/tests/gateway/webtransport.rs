@@ -307,7 +307,10 @@ async fn a_gateway_that_stops_leaves_no_client_waiting() {
     client.lost_transport().await;
     assert!(soon("the end", gateway.exited()).await.success());
     assert!(
-        !gateway.log().iter().any(|line| line.contains("last frames")),
+        !gateway
+            .log()
+            .iter()
+            .any(|line| line.contains("last frames")),
         "{:?}",
         gateway.log()
     );
