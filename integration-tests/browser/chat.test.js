@@ -97,6 +97,54 @@ describeInBrowsers('chat', (name) => {
 
   describe('with the IRC server of the demo', () => {
     stories(() => ({ cut: () => proxy.cut() }));
+
+    test('several conversations: what is unread is counted, the reader stays where they are, and markup is text', async () => {
+      meetings += 1;
+      const [channel, other] = [`#markup${meetings}`, `#aside${meetings}`];
+      const luna = await ChatPage.join(browser, proxy.url, { nick: `lena${meetings}`, channel: `${channel},${other}`, shown: channel });
+      const vega = await ChatPage.join(browser, proxy.url, { nick: `vero${meetings}`, channel });
+      const hostile = '<img src=x onerror=alert(1)> \x02</div><script>alert(1)</script>\x02 javascript:alert(1) http://example.org/"onclick="x';
+      await vega.chat.paste(`/topic ${hostile}`);
+      await vega.chat.paste(hostile);
+      await luna.chat.sees('the markup', ({ nick, text }) => nick === vega.chat.nick && text === hostile.replaceAll('\x02', ''));
+      await until('the topic is shown', async () => (await luna.chat.text('topic')) === hostile.replaceAll('\x02', ''));
+      assert.deepEqual(await luna.chat.page.$$eval('main :is(img, script, [onerror], [onclick])', (found) => found.map(({ outerHTML }) => outerHTML)), []);
+      assert.deepEqual(await luna.chat.page.$$eval('[data-kind=message] a', (links) => links.map(({ href, rel }) => [href, rel])), [['http://example.org/', 'noopener noreferrer nofollow']]);
+
+      // A private conversation, and a nick that changes in the middle of it.
+      await vega.chat.paste(`/msg ${luna.chat.nick} \x02psst\x02`);
+      await until('it is unread', async () => (await luna.chat.unread())[vega.chat.nick] === '1 unread');
+      assert.match(await luna.chat.page.title(), /^\([12]\) /);
+      await vega.chat.type(`/nick veto${meetings}`);
+      await until('it has the new name', async () => (await luna.chat.unread())[`veto${meetings}`] === '1 unread');
+      await luna.chat.choose(`veto${meetings}`);
+      luna.chat.channel = `veto${meetings}`;
+      assert.equal((await luna.chat.lines())[0]?.text, 'psst');
+      assert.equal(await luna.chat.page.$eval('[data-testid=log]:not([hidden]) .f-bold', (bold) => bold.textContent), 'psst');
+
+      // Whoever reads further up stays there.
+      luna.chat.channel = channel;
+      await luna.chat.choose(channel);
+      await vega.chat.choose(channel);
+      const say = async (/** @type {number} */ from, /** @type {number} */ to) => {
+        for (let n = from; n < to; n += 1) await vega.chat.paste(`line ${n}`);
+        await luna.chat.sees(`line ${to - 1}`, ({ text }) => text === `line ${to - 1}`);
+      };
+      await say(0, 30);
+      const top = () => luna.chat.page.$eval(`[data-testid=log][data-buffer="${channel}"]`, (log) => log.scrollTop);
+      await until('the end is shown', async () => (await top()) > 0);
+      await luna.chat.page.bringToFront();
+      await luna.chat.page.$eval(`[data-testid=log][data-buffer="${channel}"]`, (log) => { log.scrollTop = 0; });
+      await luna.chat.page.waitForSelector('[data-testid=jump]:not([hidden])');
+      await say(30, 33);
+      assert.equal(await top(), 0);
+      await luna.chat.choose(other);
+      await luna.chat.choose(channel);
+      assert.equal(await top(), 0);
+      await luna.chat.page.click('[data-testid=jump]');
+      await until('the end is shown again', async () => (await top()) > 0);
+      assert.deepEqual([...luna.log.entries, ...vega.log.entries], []);
+    });
   });
 
   describe('with ngIRCd', { skip: Ngircd.missing }, () => {
@@ -111,6 +159,7 @@ describeInBrowsers('chat', (name) => {
       gateway = await Gateway.serve(`
         [backend.irc]
         address = "${server.address}"
+        service = "irc"
         [[allow]]
         origins = ["${proxy.url}"]
         to = ["irc"]
@@ -123,5 +172,31 @@ describeInBrowsers('chat', (name) => {
       await server?.stop();
     });
     stories(() => ({ cut: () => gatewayProxy.cut(), gateway: gatewayProxy.url }));
+
+    test('ranks and people who are sent away; a connection that is lost comes back to its channels by itself', async () => {
+      meetings += 1;
+      const channel = `#ranks${meetings}`;
+      const settings = { channel, gateway: gatewayProxy.url };
+      const luna = await ChatPage.join(browser, proxy.url, { nick: `lu${meetings}`, ...settings });
+      const vega = await ChatPage.join(browser, proxy.url, { nick: `ve${meetings}`, ...settings });
+      const ranks = () => luna.chat.page.$$eval('[data-testid=member]', (members) => members.map(({ dataset }) => `${dataset.prefix}${dataset.nick}`));
+      await until('who came first may', async () => String(await ranks()) === `@${luna.chat.nick},${vega.chat.nick}`);
+      await luna.chat.type(`/voice ${vega.chat.nick}`);
+      await until('a voice is shown', async () => String(await ranks()) === `@${luna.chat.nick},+${vega.chat.nick}`);
+      await luna.chat.type(`/kick ${vega.chat.nick} too loud`);
+      await vega.chat.sees('the kick', ({ kind, text }) => kind === 'part' && text.includes(`was kicked by ${luna.chat.nick} (too loud)`));
+      await vega.chat.type(`/whois ${luna.chat.nick}`);
+      await vega.chat.sees('an answer in words', ({ kind, text }) => kind === 'info' && text.startsWith(`${luna.chat.nick} is `));
+      await vega.chat.type(`/join ${channel}`);
+      await luna.chat.sees('vega again', ({ kind, nick, text }) => kind === 'join' && nick === vega.chat.nick && text.includes('joined'));
+      await gateway.crash();
+      gatewayProxy.cut();
+      for (const { chat } of [luna, vega]) {
+        await chat.sees('that the session was lost', ({ kind, text }) => kind === 'error' && text.includes('no longer knows this session'));
+        await until('the channel is there again', async () => (await chat.members()).length === 2);
+      }
+      await luna.chat.type('here again');
+      await vega.chat.sees('what is said', ({ kind, text }) => kind === 'message' && text === 'here again');
+    });
   });
 });

@@ -1,144 +1,93 @@
-// The IRC layer of the chat page. Run with `node --test integration-tests/pages/`.
+// What the IRC page makes of what is typed and of what the server says. Run with `node --test integration-tests/pages/`.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { interpret } from '../../crates/gateway/src/demo/pages/commands.js';
-import { IrcClient } from '../../crates/gateway/src/demo/pages/irc-client.js';
-import { LineDecoder, MAX_LINE_BYTES, fold, format, parse, splitText, stripFormatting } from '../../crates/gateway/src/demo/pages/irc.js';
+import { IRCClient } from '../../js-client/src/irc.js';
+import { interpret } from '../../crates/gateway/src/demo/pages/irc/commands.js';
+import { follow, mentions } from '../../crates/gateway/src/demo/pages/irc/conversation.js';
+import { linksOf, runsOf, stripFormatting } from '../../crates/gateway/src/demo/pages/irc/formatting.js';
 
-const bytes = (text) => new TextEncoder().encode(text);
+const encoder = new TextEncoder();
 
-test('lines are the same however the bytes are cut', () => {
-  const input = bytes('PING :a\r\n:zoë!z@h PRIVMSG #c :grüße 🌍\n\r\n\n:s 001 me :hi\r\nhalf');
-  const want = ['PING :a', ':zoë!z@h PRIVMSG #c :grüße 🌍', ':s 001 me :hi'];
-  assert.deepEqual(new LineDecoder().push(input), want, 'whole');
-  for (let at = 0; at <= input.length; at += 1) {
-    const decoder = new LineDecoder();
-    assert.deepEqual([...decoder.push(input.subarray(0, at)), ...decoder.push(input.subarray(at))], want, `cut at ${at}`);
-  }
-  const single = new LineDecoder();
-  assert.deepEqual([...input].flatMap((byte) => single.push(Uint8Array.of(byte))), want, 'byte by byte');
-});
-
-test('an oversize line is dropped whole and the next one is read', () => {
-  const decoder = new LineDecoder();
-  const lines = [];
-  for (let sent = 0; sent <= MAX_LINE_BYTES * 4; sent += 1000) lines.push(...decoder.push(bytes('x'.repeat(1000))));
-  lines.push(...decoder.push(bytes('QUIT\r\nPING :next\r\n')));
-  assert.deepEqual(lines, ['PING :next']);
-});
-
-test('a line that is not UTF-8 is read as windows-1252', () => {
-  assert.deepEqual(new LineDecoder().push(Uint8Array.of(0x63, 0x61, 0x66, 0xe9, 10)), ['café']);
-});
-
-test('parse', () => {
-  const cases = [
-    ['PING', { command: 'PING', params: [] }],
-    ['ping :a b', { command: 'PING', params: ['a b'] }],
-    [':n!u@h PRIVMSG #c ::)', { source: 'n!u@h', nick: 'n', command: 'PRIVMSG', params: ['#c', ':)'] }],
-    [':srv  353  me = #c :', { source: 'srv', nick: 'srv', command: '353', params: ['me', '=', '#c', ''] }],
-    [':n@h  MODE #c +o  n ', { source: 'n@h', nick: 'n', command: 'MODE', params: ['#c', '+o', 'n'] }],
-  ];
-  for (const [line, want] of cases) {
-    assert.deepEqual(parse(line), { tags: new Map(), source: '', nick: '', ...want }, line);
-  }
-  assert.deepEqual([...parse('@time=2026-01-01T00:00:00Z;a=x\\sy\\:\\\\;b :n PING').tags], [['time', '2026-01-01T00:00:00Z'], ['a', 'x y;\\'], ['b', '']]);
-  for (const nothing of ['', '   ', ':only.source', '@a=b']) assert.equal(parse(nothing), null, nothing);
-});
-
-test('format makes exactly one line that parse reads back, or throws', () => {
-  for (const params of [['#c', 'hello there'], ['#c', ''], ['#c', ':x'], ['a', 'b', 'c']]) {
-    assert.deepEqual(parse(format('PRIVMSG', ...params)).params, params);
-  }
-  for (const bad of [['a b', 'c'], ['', 'c'], [':a', 'c'], ['#c', 'x\r\nQUIT'], ['#c', 'x\0']]) {
-    assert.throws(() => format('PRIVMSG', ...bad), RangeError, JSON.stringify(bad));
-  }
-});
-
-test('long text is split at spaces, never inside a character, and nothing else is lost', () => {
-  const text = 'añb 🌍 '.repeat(100).trim();
-  const pieces = splitText(text, 40);
-  for (const piece of pieces) assert.ok(bytes(piece).length <= 40, piece);
-  assert.equal(pieces.join(' '), text);
-  assert.equal(splitText('🌍'.repeat(50), 10).join(''), '🌍'.repeat(50));
-});
-
-test('formatting codes and control characters are removed', () => {
+test('formatting becomes runs, and what is none of it is left out', () => {
+  const styles = (text) => runsOf(text).map(({ text: piece, ...style }) => [piece, ...Object.entries(style).filter(([, value]) => value !== false && value !== null).map(([name, value]) => (value === true ? name : `${name}${value}`))]);
+  assert.deepEqual(styles('a\x02b\x1dc\x02d\x0fe'), [['a'], ['b', 'bold'], ['c', 'bold', 'italic'], ['d', 'italic'], ['e']]);
+  assert.deepEqual(styles('\x0304,12red\x03 plain \x0399,1ours'), [['red', 'fg4', 'bg12'], [' plain '], ['ours', 'bg1']]);
+  assert.deepEqual(styles('\x035,x\x033,1y'), [[',x', 'fg5'], ['y', 'fg3', 'bg1']]);
+  assert.deepEqual(styles('\x04ff0000hex \x1b[31mx\x07\0'), [['hex [31mx']]);
   assert.equal(stripFormatting('\x02b\x02 \x0304,12red\x03 \x04ff0000hex\x0f \x1b[31mx\x07'), 'b red hex [31mx');
-  assert.equal(stripFormatting('\x033,x'), ',x');
+  assert.ok(runsOf('\x02x'.repeat(5000)).length <= 200);
 });
 
-test('names fold as the server says', () => {
-  assert.equal(fold('Ab[C]~\\É'), 'ab{c}^|É');
-  assert.equal(fold('Ab[C]~', 'ascii'), 'ab[c]~');
+test('links are those to the web, without the end of the sentence', () => {
+  const hrefs = (text) => linksOf(text).filter(({ href }) => href !== null).map(({ href }) => href);
+  assert.deepEqual(hrefs('see https://example.org/a_(b), (http://example.org/c) and HTTPS://example.org.'), ['https://example.org/a_(b)', 'http://example.org/c', 'HTTPS://example.org']);
+  assert.deepEqual(hrefs('javascript:alert(1) data:text/html,x ftp://x/ xhttps://example.org https://'), []);
+  const text = 'a <https://example.org/?q="x"> b';
+  assert.equal(linksOf(text).map((part) => part.text).join(''), text);
 });
 
-/** A client that is registered as `me` and in #c with `ann` and the operator `bob`. */
-function inChannel() {
+test('a nick is mentioned where it is a word of its own', () => {
+  for (const [text, nick, want] of [['Me: hi', 'me', true], ['some', 'me', false], ['somebody, me?', 'me', true], ['', 'me', false], ['über', 'ber', false]]) {
+    assert.equal(mentions(text, nick), want, text);
+  }
+});
+
+/** A client that is registered as `me` and in #c with `ann` and the operator `bob`, and what its view is told. */
+async function inChannel() {
+  let say = (/** @type {string} */ _line) => {};
   const sent = [];
-  const notices = [];
-  const client = new IrcClient({ nick: 'me', send: (line) => sent.push(line), notify: (notice) => notices.push(notice) });
-  client.register();
-  for (const line of [':s 001 me :hi', ':me!u@h JOIN #c', ':s 353 me = #c :me ann @bob', ':s 366 me #c :end']) client.receive(line);
-  sent.length = 0;
-  notices.length = 0;
-  return { client, sent, notices };
+  const told = [];
+  const readable = new ReadableStream({ start: (controller) => { say = (line) => controller.enqueue(encoder.encode(`${line}\r\n`)); } });
+  const writable = new WritableStream({ write: (bytes) => { sent.push(new TextDecoder().decode(bytes)); } });
+  const irc = new IRCClient({ server: 's', nick: 'me', reconnect: false, socket: () => ({ opened: Promise.resolve({ readable, writable }) }) });
+  follow(irc, {
+    tell: (buffer, { kind, nick, text, mention }) => told.push([buffer, kind, nick, text, mention]),
+    joined: () => {}, left: (name) => told.push(['left', name]), changed: () => {},
+    renamed: (from, to) => told.push(['renamed', from, to]), has: (name) => name === 'ann' || name === '#c',
+  });
+  const heard = async (...lines) => {
+    const seen = new Promise((resolve) => { const off = irc.on('line', ({ message }) => { if (message.params[0] === 'over') { off(); resolve(undefined); } }); });
+    for (const line of [...lines, ':s PONG over']) say(line);
+    await seen;
+  };
+  const connected = irc.connect();
+  for (const line of [':s CAP * LS :', ':s 001 me :hi', ':s 422 me :no motd']) say(line);
+  await connected;
+  await heard(':me!u@h JOIN #c', ':s 353 me = #c :me ann @bob', ':s 366 me #c :end');
+  told.length = 0;
+  return { irc, told, heard };
 }
 
-test('a taken nick is varied, and the reply to PING is what was asked', () => {
-  const sent = [];
-  const client = new IrcClient({ nick: 'perigee', send: (line) => sent.push(line), notify: () => {} });
-  client.register();
-  client.receive(':s 433 * perigee :Nickname is already in use');
-  assert.match(sent.at(-1), /^NICK perigee\d\d$/);
-  client.receive('PING :x y');
-  assert.equal(sent.at(-1), 'PONG :x y');
-  client.receive('PING :a\rQUIT');
-  assert.equal(sent.at(-1), 'PONG aQUIT');
-});
-
-test('members follow joins, parts, kicks, quits, nicks and modes', () => {
-  const { client } = inChannel();
-  for (const line of [':cy!u@h JOIN :#C', ':ann!u@h PART #c :bye', ':cy!u@h NICK zed', ':bob!u@h MODE #c +v-o zed bob', ':me!u@h NICK moi']) client.receive(line);
-  const members = client.channels.get('#c').members;
-  assert.deepEqual([...members.values()].map((m) => m.prefix + m.nick).sort(), ['+zed', 'bob', 'moi']);
-  client.receive(':bob!u@h QUIT :gone');
-  client.receive(':zed!u@h KICK #c moi :out');
-  assert.equal(client.channels.size, 0);
-});
-
-test('messages reach the buffer they belong to, and mentions are seen', () => {
-  const { client, notices } = inChannel();
+test('what is said reaches the buffer it belongs to, and mentions are seen', async () => {
+  const { told, heard } = await inChannel();
   const cases = [
-    [':ann!u@h PRIVMSG #c :hello', '#c', 'message', false],
-    [':ann!u@h PRIVMSG #c :Me: hello', '#c', 'message', true],
-    [':ann!u@h PRIVMSG #c :somebody', '#c', 'message', false],
-    [':ann!u@h PRIVMSG me :psst', 'ann', 'message', true],
-    [':ann!u@h PRIVMSG #c :\x01ACTION waves\x01', '#c', 'action', false],
-    [':ann!u@h PRIVMSG me :\x01VERSION\x01', '', 'info', false],
-    [':irc.server NOTICE me :welcome', '', 'notice', false],
-    [':s 404 me #c :Cannot send', null, 'error', false],
-    [':s 311 me bob u h * :Bob', null, 'info', false],
-    [':s 372 me :- message of the day', '', 'info', false],
-    [':s 366 me #c :End of /NAMES', '#c', 'info', false],
+    [':ann!u@h PRIVMSG #c :hello', ['#c', 'message', 'ann', 'hello', false]],
+    [':ann!u@h PRIVMSG #c :Me: hello', ['#c', 'message', 'ann', 'Me: hello', true]],
+    [':ann!u@h PRIVMSG me :psst', ['ann', 'message', 'ann', 'psst', true]],
+    [':ann!u@h PRIVMSG #c :\x01ACTION waves\x01', ['#c', 'action', 'ann', 'waves', false]],
+    [':ann!u@h NOTICE me :psst', ['ann', 'notice', 'ann', 'psst', false]],
+    [':NickServ!u@h NOTICE me :who?', ['', 'notice', 'NickServ', 'who?', false]],
+    [':ann!u@h PRIVMSG me :\x01VERSION\x01', ['', 'info', 'ann', 'asked for VERSION', false]],
+    [':irc.server NOTICE me :welcome', ['', 'notice', '', 'welcome', false]],
+    [':s 404 me #c :Cannot send', ['#c', 'error', '', '#c: Cannot send', false]],
+    [':s 311 me bob u h * :Bob', [null, 'info', '', 'bob is u@h (Bob)', false]],
+    [':s 372 me :- message of the day', ['', 'info', '', '- message of the day', false]],
+    [':ann!u@h TOPIC #c :new', ['#c', 'topic', 'ann', 'set the topic: new', false]],
+    [':bob!u@h MODE #c +v ann', ['#c', 'mode', 'bob', 'set +v ann', false]],
+    [':ann!u@h QUIT :bye', ['#c', 'part', 'ann', 'quit (bye)', false]],
   ];
-  for (const [line, buffer, kind, mention] of cases) {
-    notices.length = 0;
-    client.receive(line);
-    assert.equal(notices.length, 1, line);
-    assert.deepEqual([notices[0].buffer, notices[0].entry.kind, notices[0].entry.mention], [buffer, kind, mention], line);
+  for (const [line, want] of cases) {
+    told.length = 0;
+    await heard(line);
+    assert.deepEqual(told, [want], line);
   }
 });
 
-test('what is said fits the line that others receive, and breaks out of nothing', () => {
-  const { client, sent } = inChannel();
-  const entries = client.say('#c', 'wörd '.repeat(300).trim(), 'action');
-  assert.equal(entries.length, sent.length);
-  for (const line of sent) assert.ok(bytes(`:me!u@h ${line}\r\n`).length <= 512, line);
-  sent.length = 0;
-  client.say('#c', 'a\r\nQUIT', 'message');
-  assert.deepEqual(sent, ['PRIVMSG #c :a  QUIT']);
+test('another nick and a kick are told to who is there', async () => {
+  const { told, heard } = await inChannel();
+  await heard(':ann!u@h NICK :zed', ':bob!u@h KICK #c me :out');
+  assert.deepEqual(told, [['#c', 'nick', 'ann', 'is now zed', false], ['renamed', 'ann', 'zed'], ['#c', 'part', 'me', 'was kicked by bob (out)', false], ['left', '#c']]);
 });
 
 test('typed commands', () => {
@@ -149,19 +98,27 @@ test('typed commands', () => {
     ['//etc', here, { do: 'say', target: '#c', text: '/etc', as: 'message' }],
     ['/me  waves', here, { do: 'say', target: '#c', text: ' waves', as: 'action' }],
     ['/msg ann  two words', here, { do: 'say', target: 'ann', text: 'two words', as: 'message' }],
-    ['/join perigee', server, { do: 'send', lines: [['JOIN', '#perigee']] }],
-    ['/join #a,#b key', server, { do: 'send', lines: [['JOIN', '#a,#b', 'key']] }],
-    ['/part', here, { do: 'send', lines: [['PART', '#c']] }],
-    ['/part #d so long', here, { do: 'send', lines: [['PART', '#d', 'so long']] }],
-    ['/part so long', here, { do: 'send', lines: [['PART', '#c', 'so long']] }],
-    ['/topic', here, { do: 'send', lines: [['TOPIC', '#c']] }],
-    ['/topic new one', here, { do: 'send', lines: [['TOPIC', '#c', 'new one']] }],
+    ['/join perigee', server, { do: 'join', channels: ['#perigee'], key: '' }],
+    ['/join #a,#b key', server, { do: 'join', channels: ['#a', '#b'], key: 'key' }],
+    ['/part', here, { do: 'part', channel: '#c', reason: '' }],
+    ['/part #d so long', here, { do: 'part', channel: '#d', reason: 'so long' }],
+    ['/part so long', here, { do: 'part', channel: '#c', reason: 'so long' }],
+    ['/topic', here, { do: 'topic', channel: '#c', text: null }],
+    ['/topic new one', here, { do: 'topic', channel: '#c', text: 'new one' }],
+    ['/kick ann too loud', here, { do: 'send', command: 'KICK', params: ['#c', 'ann', 'too loud'] }],
+    ['/kick #d ann', server, { do: 'send', command: 'KICK', params: ['#d', 'ann'] }],
+    ['/op ann', here, { do: 'send', command: 'MODE', params: ['#c', '+o', 'ann'] }],
+    ['/mode', here, { do: 'send', command: 'MODE', params: ['#c'] }],
+    ['/mode +m', here, { do: 'send', command: 'MODE', params: ['#c', '+m'] }],
+    ['/mode me +i', server, { do: 'send', command: 'MODE', params: ['me', '+i'] }],
+    ['/invite ann', here, { do: 'send', command: 'INVITE', params: ['ann', '#c'] }],
+    ['/away lunch time', here, { do: 'send', command: 'AWAY', params: ['lunch time'] }],
     ['/raw PRIVMSG a :b c', here, { do: 'raw', line: 'PRIVMSG a :b c' }],
     ['/quit', here, { do: 'quit', reason: '' }],
     ['   ', here, { do: 'nothing' }],
   ];
   for (const [input, buffer, want] of cases) assert.deepEqual(interpret(input, buffer), want, input);
-  for (const [input, buffer] of [['hello', server], ['/part', server], ['/join', here], ['/nosuch', here]]) {
+  for (const [input, buffer] of [['hello', server], ['/part', server], ['/join', here], ['/nosuch', here], ['/op', here], ['/kick ann', server], ['/mode', server]]) {
     assert.equal(interpret(input, buffer).do, 'explain', input);
   }
 });

@@ -16,13 +16,14 @@ export class ChatPage {
    * Opens the page, presses Enter and waits to be in the channel.
    * @param {import('./browsers.js').Browser} browser
    * @param {string} site where the page is
-   * @param {{ nick: string, channel: string, gateway?: string }} settings
+   * @param {{ nick: string, channel: string, gateway?: string, shown?: string }} settings `shown`: the one of several channels to look at
    */
-  static async join(browser, site, settings) {
+  static async join(browser, site, { shown, ...settings }) {
     const { page, log } = await browser.open(`${site}/chat.html?${new URLSearchParams(settings)}`);
-    const chat = new ChatPage(page, settings.nick, settings.channel);
+    const chat = new ChatPage(page, settings.nick, shown ?? settings.channel);
     await page.keyboard.press('Enter');
     await chat.sees(settings.nick, ({ kind, nick }) => kind === 'join' && nick === settings.nick);
+    if (shown !== undefined) await chat.choose(shown);
     return { chat, log };
   }
 
@@ -56,9 +57,28 @@ export class ChatPage {
     await this.page.keyboard.press('Enter');
   }
 
+  /** Sends a line with characters that no keyboard has. @param {string} text */
+  async paste(text) {
+    await this.page.bringToFront();
+    await this.page.$eval('[data-testid=input]', (input, value) => { /** @type {HTMLInputElement} */ (input).value = value; }, text);
+    await this.page.keyboard.press('Enter');
+  }
+
   /** @param {string} testid */
   text(testid) {
     return this.page.$eval(`[data-testid=${testid}]`, (element) => element.textContent ?? '');
+  }
+
+  /** Goes to a buffer. @param {string} name */
+  async choose(name) {
+    await this.page.bringToFront();
+    await this.page.click(`[data-testid=buffer][data-buffer="${name}"]`);
+    await this.page.waitForSelector(`[data-testid=log][data-buffer="${name}"]:not([hidden])`);
+  }
+
+  /** What is not read, by buffer; '' for none. @returns {Promise<Record<string, string>>} */
+  async unread() {
+    return Object.fromEntries(await this.page.$$eval('[data-testid=buffer]', (tabs) => tabs.map((tab) => [tab.dataset.buffer, tab.querySelector('[data-testid=unread]')?.textContent ?? ''])));
   }
 
   members() {

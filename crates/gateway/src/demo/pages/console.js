@@ -82,7 +82,7 @@ async function connect() {
   }
   const stop = new AbortController();
   const { signal } = stop;
-  const socket = openSocket(gateway, parsed, signal);
+  const socket = openSocket(gateway, parsed, { signal });
   /** @type {Connection} */
   const now = { target: asked, socket, stop, writer: null, sent: 0, received: 0 };
   connection = now;

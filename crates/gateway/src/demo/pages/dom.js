@@ -82,16 +82,32 @@ export function onAltKey(code, handler) {
  * Keeps a scrolled log at its end while its reader is there, whatever is added to it or changes its
  * size, and leaves it alone while somebody reads further up.
  * @param {Element} log
- * @returns {() => void} to be called after lines were added
+ * @param {() => void} [moved] its reader has gone to the end, or away from it
  */
-export function followEnd(log) {
+export function followEnd(log, moved = () => {}) {
   let atEnd = true;
-  const follow = () => {
-    if (atEnd) log.scrollTop = log.scrollHeight;
+  const end = {
+    /** Whether the end is where its reader is. */
+    get atEnd() {
+      return atEnd;
+    },
+    /** To be called after lines were added. */
+    follow: () => {
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    },
+    /** Goes there, wherever the reader was. */
+    go: () => {
+      atEnd = true;
+      end.follow();
+    },
   };
   log.addEventListener('scroll', () => {
+    // One that is not shown is at its top, whatever its reader did.
+    if (log.clientHeight === 0) return;
+    const before = atEnd;
     atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+    if (before !== atEnd) moved();
   });
-  new ResizeObserver(follow).observe(log);
-  return follow;
+  new ResizeObserver(end.follow).observe(log);
+  return end;
 }

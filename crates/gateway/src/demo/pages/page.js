@@ -81,11 +81,11 @@ export function parseTarget(text) {
 /**
  * @param {Gateway} gateway
  * @param {Target} target
- * @param {AbortSignal} signal
+ * @param {{ signal?: AbortSignal, service?: 'tunnel' | 'irc' | 'stomp' | 'xmpp' }} [more]
  * @returns {TCPSocket}
  */
-export function openSocket(gateway, target, signal) {
-  const options = { gateway, signal };
+export function openSocket(gateway, target, more = {}) {
+  const options = { gateway, ...more };
   const socket = 'name' in target ? new TCPSocket(target.name, options) : new TCPSocket(target.host, target.port, options);
   // Every page reads to the end and meets an error there; a second rejection that nobody waits for
   // would only reach the browser's console.

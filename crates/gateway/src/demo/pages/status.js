@@ -45,7 +45,7 @@ export function showLink(root, gateway, plug) {
     h('span', {}, 'Cut', h('span', { class: 'wide' }, ' the connection')), h('kbd', {}, 'Alt K'));
   const unplugWord = h('span');
   const unplug = h('button', { type: 'button', class: 'unplug', 'aria-pressed': 'false', 'data-testid': 'unplug', 'aria-keyshortcuts': 'Alt+U' }, unplugWord, h('kbd', {}, 'Alt U'));
-  const more = h('button', { type: 'button', class: 'quiet more', 'aria-expanded': 'false', 'aria-controls': 'link-events', 'data-testid': 'link-more' }, 'Events');
+  const more = h('button', { type: 'button', class: 'quiet more', 'aria-expanded': 'false', 'aria-controls': 'link-events', 'data-testid': 'link-more' }, 'More');
   const timeline = new Timeline(canvas);
   const choices = segments(gateway);
 

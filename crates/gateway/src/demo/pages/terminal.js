@@ -33,7 +33,7 @@ export class Terminal {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.#root = root;
-    this.#follow = followEnd(root);
+    this.#follow = followEnd(root).follow;
     root.append(this.#earlier);
     let width = this.#width();
     new ResizeObserver(() => {

@@ -97,7 +97,7 @@ export function showTransfer(gateway) {
     marks.replaceChildren();
     say('running', 'Running. Cut the connection and switch transports as often as you like.');
     const { signal } = (stop = new AbortController());
-    const socket = openSocket(gateway, parsed, signal);
+    const socket = openSocket(gateway, parsed, { signal });
     const ticking = setInterval(render, 100);
     try {
       const { readable, writable } = await socket.opened;
