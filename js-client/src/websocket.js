@@ -29,6 +29,7 @@ const CLOSED = 3;
 const SERVICES = /** @type {const} */ ({
   tunnel: { path: 'ws', framing: 'chunks', protocols: [] },
   irc: { path: 'irc', framing: 'lines', protocols: ['text.ircv3.net', 'binary.ircv3.net'] },
+  xmpp: { path: 'xmpp', framing: 'stanzas', protocols: ['xmpp'] },
   stomp: { path: 'stomp', framing: 'frames', protocols: ['v12.stomp', 'v11.stomp', 'v10.stomp'] },
 });
 const OPTIONS = ['gateway', 'service', 'framing'];
@@ -251,9 +252,9 @@ function placeOf(url, { gateway, service }) {
   let base;
   if (named) {
     const { protocol, host, pathname } = new URL(url);
-    const [, prefix = '', path, rest = ''] = /^(.*)\/(ws|irc|stomp)\/([^/]+)$/.exec(pathname) ?? [];
+    const [, prefix = '', path, rest = ''] = /^(.*)\/(ws|irc|xmpp|stomp)\/([^/]+)$/.exec(pathname) ?? [];
     const match = Object.entries(SERVICES).find(([, one]) => one.path === path);
-    if (!match || !/^(wss?|https?):$/.test(protocol)) throw new DOMException(`${url} is no WebSocket of a gateway: /ws/, /irc/ or /stomp/ and a backend`, 'SyntaxError');
+    if (!match || !/^(wss?|https?):$/.test(protocol)) throw new DOMException(`${url} is no WebSocket of a gateway: /ws/, /irc/, /xmpp/ or /stomp/ and a backend`, 'SyntaxError');
     found = /** @type {keyof typeof SERVICES} */ (match[0]);
     name = decodeURIComponent(rest);
     base = `${protocol.replace(/^ws/, 'http')}//${host}${prefix}`;

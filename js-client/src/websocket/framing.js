@@ -1,7 +1,7 @@
 /**
- * How the bytes of a stream are messages, for libraries that expect a message to be a line or a frame.
+ * How the bytes of a stream are messages, for libraries that expect a message to be a line, a frame or a stanza.
  *
- * @typedef {'chunks' | 'lines' | 'frames'} FramingName
+ * @typedef {'chunks' | 'lines' | 'frames' | 'stanzas'} FramingName
  *
  * @typedef {object} Framing
  * @property {(bytes: Uint8Array) => (string | Uint8Array)[]} receive a string is a text message; throws for what cannot be one
@@ -11,6 +11,7 @@
 import { utf8 } from '../frame.js';
 import { Lines } from '../irc/message.js';
 import { FrameDecoder, encodeFrame } from '../stomp/frame.js';
+import { Stanzas, streamed } from '../xmpp/stanzas.js';
 
 /** A STOMP body may be as long as this. */
 const MAX_BODY = 64 * 1024 * 1024;
@@ -28,6 +29,8 @@ export function framingOf(name, protocol) {
       return lines(protocol === 'binary.ircv3.net');
     case 'frames':
       return frames();
+    case 'stanzas':
+      return stanzas();
     default:
       throw new TypeError(`unknown framing ${String(name)}`);
   }
@@ -70,4 +73,10 @@ function frames() {
     },
     send: (message) => message,
   };
+}
+
+/** XMPP over WebSocket (RFC 7395): one element is one message. @returns {Framing} */
+function stanzas() {
+  const decoder = new Stanzas();
+  return { receive: (bytes) => decoder.push(bytes), send: streamed };
 }
