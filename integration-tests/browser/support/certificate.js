@@ -1,6 +1,7 @@
 /** A certificate of 127.0.0.1 and localhost that nobody vouches for. */
 
 import { execFile } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -19,4 +20,9 @@ export async function certify(folder) {
     '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', certificate.key, '-out', certificate.chain]);
   await writeFile(certificate.both, await readFile(certificate.chain, 'utf8') + await readFile(certificate.key, 'utf8'));
   return certificate;
+}
+
+/** What WebTransport tells a certificate by. @param {string} chain its file */
+export async function hashOf(chain) {
+  return Buffer.from(new X509Certificate(await readFile(chain)).fingerprint256.replaceAll(':', ''), 'hex').toString('base64');
 }
