@@ -130,24 +130,6 @@ describeInBrowsers('transfer', (name) => {
     ]);
   });
 
-  for (const [transport, file] of /** @type {const} */ ([['poll', 'http.js'], ['sse', 'sse.js']])) {
-    test(`a module that does not come is asked for again (${file})`, async () => {
-      const { page } = await browser.open(site.origin);
-      /** @type {string[]} */
-      const asked = [];
-      await page.setRequestInterception(true);
-      page.on('request', (request) => {
-        const { pathname, search } = new URL(request.url());
-        if (pathname === `/perigee/transports/${file}`) asked.push(search);
-        const fails = asked.length < 3 && asked.length > 0 && pathname.endsWith(file);
-        void (fails ? request.respond({ status: 503, body: 'not now' }) : request.continue());
-      });
-      const echoed = await page.evaluate(echo, { module: `${gateway.url}/perigee.js`, transport, bytes: 100_000 });
-      assertWhole(echoed);
-      assert.ok(asked.length >= 3, `asked for ${asked.length} times`);
-    });
-  }
-
   test('a byte that a backend changes is found', async () => {
     const { page } = await browser.open(site.origin);
     const echoed = await page.evaluate(echo, { module: `${gateway.url}/perigee.js`, backend: 'forgetful', bytes: 300_000 });

@@ -30,6 +30,7 @@ import { Emitter } from './events.js';
 import { Link } from './link.js';
 import { checkKind, checkUsable, configure } from './options.js';
 import { PerigeeError } from './errors.js';
+import { insist, need } from './need.js';
 
 /**
  * Opens a stream on a gateway; for TCPSocket, not for applications.
@@ -54,8 +55,8 @@ export class Gateway {
   #state = 'idle';
   /** @type {GatewayStats} of links that are over */
   #past = { sent: 0, received: 0, acked: 0, delivered: 0, resent: 0, attaches: 0, resumes: 0 };
-  /** @type {Promise<{ claim: () => AnySocket[] } | null>} the sockets of the page before this one */
-  #restored = Promise.resolve(null);
+  /** @type {Promise<{ claim: () => AnySocket[] } | void>} the sockets of the page before this one */
+  #restored = Promise.resolve();
 
   /**
    * @param {string | URL} [url] base URL of the gateway; by default the origin this module was loaded from
@@ -66,12 +67,15 @@ export class Gateway {
     const { shared } = this.#config;
     if (shared) shared.told = ({ name, event }) => this.#tell(name, event);
     if (!options.surviveReload) return;
-    this.#restored = import('./reload.js').then(({ restore }) => restore(this, this.#links, (state, goneMs) => {
-      const link = this.#makeLink(state, goneMs);
-      if (this.#closed) link.close();
-      else this.#link ??= link;
-      return link;
-    }), () => null);
+    this.#restored = insist(async () => {
+      const { restore } = await need('reload.js', () => import('./reload.js'));
+      return restore(this, this.#links, (state, goneMs) => {
+        const link = this.#makeLink(state, goneMs);
+        if (this.#closed) link.close();
+        else this.#link ??= link;
+        return link;
+      });
+    }, this.#config.timing, () => this.#closed);
   }
 
   get url() {
@@ -129,7 +133,8 @@ export class Gateway {
    * @returns {Promise<AnySocket[]>}
    */
   async restored() {
-    return (await this.#restored)?.claim() ?? [];
+    const restored = await this.#restored;
+    return restored ? restored.claim() : [];
   }
 
   /** Breaks the transport in use as a network would. The client recovers by itself. */

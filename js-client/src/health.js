@@ -14,8 +14,7 @@
  * @property {() => import('./transports/http.js').Uplink | null} uplink
  */
 
-import { watchPage } from './page.js';
-import { remember } from './remember.js';
+import { need } from './need.js';
 import { DEAD_HEARTBEATS, isSocket } from './session.js';
 import { Timers } from './timers.js';
 
@@ -30,8 +29,22 @@ const QUIET_PROBES = 3;
 /** A stream that goes up and down is checked no more often than that. */
 const CHECK_MS = 30_000;
 
+/** @param {Parts} parts @param {AbortSignal} signal ends it */
+export async function attend(parts, signal) {
+  const [{ watchPage }, memory] = await Promise.all([
+    need('page.js', () => import('./page.js')), need('remember.js', () => import('./remember.js')),
+  ]);
+  const health = new Health(parts, memory, signal);
+  if (!signal.aborted) {
+    watchPage(parts, health, signal);
+    health.attached();
+  }
+  return health;
+}
+
 export class Health {
   #parts;
+  #memory;
   #timers;
   /** @type {{ n: number, t: number, wall: number, at: number } | null} the last PING */
   #asked = null;
@@ -44,14 +57,12 @@ export class Health {
   /** Times in a row that it was tried in vain. */
   #inVain = 0;
 
-  /** @param {Parts} parts @param {AbortSignal} signal ends it */
-  constructor(parts, signal) {
+  /** @param {Parts} parts @param {Pick<typeof import('./remember.js'), 'remember' | 'moved'>} memory @param {AbortSignal} signal ends it */
+  constructor(parts, memory, signal) {
     this.#parts = parts;
+    this.#memory = memory;
     this.#timers = new Timers((name) => parts.input(() => this.#onTimer(name)));
-    if (signal.aborted) return;
     signal.addEventListener('abort', () => this.#timers.clearAll());
-    watchPage(parts, this, signal);
-    this.attached();
   }
 
   /** A transport is in use that was not before. */
@@ -59,7 +70,7 @@ export class Health {
     const { attempts, config } = this.#parts;
     const { current } = attempts;
     if (current === null) return;
-    if (!attempts.forced && current.kind !== 'port') remember(config, current.kind);
+    if (!attempts.forced && current.kind !== 'port') this.#memory.remember(config, current.kind);
     if (attempts.better === null) this.#inVain = 0;
     else if (this.#stepping && current.why !== 'step-up') this.#inVain += 1;
     this.#stepping = false;
@@ -79,7 +90,14 @@ export class Health {
     if (Math.min(now - current.heardAt, now - (this.#asked?.wall ?? 0)) > CHECK_MS) this.#ask();
   }
 
-  /** Timers may have stood still, or the network is another one: whatever is in use has to show that it works. */
+  /** The page is on another network. */
+  moved() {
+    this.#memory.moved(this.#parts.config);
+    this.#parts.attempts.moved();
+    this.wake();
+  }
+
+  /** Timers may have stood still, or the network changed: whatever is in use has to show that it works. */
   wake() {
     const { attempts } = this.#parts;
     const { current } = attempts;

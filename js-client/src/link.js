@@ -19,10 +19,11 @@
  * @typedef {(code: ErrorCode | 'closed') => void} OnOver
  */
 
+import { Timers } from './timers.js';
 import { Attempts, MAX_MESSAGE_BYTES } from './attempts.js';
 import { Session } from './session.js';
 import { errorCode } from './errors.js';
-import { Timers } from './timers.js';
+import { insist, need } from './need.js';
 import { loadHttp } from './transports/open.js';
 
 /** With less room than this a WebSocket is left to drain first, so that messages do not get small. */
@@ -72,7 +73,7 @@ export class Link {
   /** @type {import('./health.js').Health | null} */
   #health = null;
   /** @type {Promise<void> | null} */
-  #loading = null;
+  #attending = null;
   #over = new AbortController();
 
   /**
@@ -168,16 +169,14 @@ export class Link {
     const since = this.#detachedAt;
     this.#detachedAt = null;
     this.#setState('attached');
-    this.#loading ??= import('./health.js').then(({ Health }) => {
-      this.#health = new Health({
+    this.#health?.attached();
+    this.#attending ??= insist(async () => {
+      const { attend } = await need('health.js', () => import('./health.js'));
+      this.#health = await attend({
         input: (change) => this.#input(change), config: this.#config, session: this.session, attempts: this.#attempts,
         uplink: () => this.#uplink,
       }, this.#over.signal);
-    }, () => {
-      // Cut again meanwhile: the next transport that works brings it.
-      this.#loading = null;
-    });
-    this.#health?.attached();
+    }, this.#config.timing, () => this.state === 'closed');
     if (!SAYS_GOODBYE.includes(kind)) this.#withUplink();
     if (since !== null) {
       this.resumes += 1;
@@ -337,7 +336,7 @@ export class Link {
   /** Nothing said why there is no way to the gateway. */
   #askWhy() {
     // A module that does not come says no more than a gateway that does not answer.
-    this.#asking ??= import('./origin.js').then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal)).catch(() => null).then((answer) => {
+    this.#asking ??= need('origin.js', () => import('./origin.js')).then(({ askOrigin }) => askOrigin(this.#config, this.#over.signal)).catch(() => null).then((answer) => {
       this.#asking = null;
       if (answer) this.#input(() => this.session.confirmed || this.#endedBy(answer));
     });

@@ -92,6 +92,11 @@ export class Outbox {
     this.#startOver();
   }
 
+  /** From now on frames go up by POST. */
+  post() {
+    if (this.#way?.kind !== 'post') this.take({ kind: 'post', inFlight: false });
+  }
+
   /** The POST made in `epoch` was answered. @param {number} epoch */
   done(epoch) {
     if (!this.#landed(epoch)) return;

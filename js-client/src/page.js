@@ -5,7 +5,6 @@
 import { encode } from './frame.js';
 import { SAYS_GOODBYE } from './link.js';
 import { connection, network } from './memory.js';
-import { moved } from './remember.js';
 import { DETACH_LEAVING } from './session.js';
 
 /**
@@ -13,7 +12,7 @@ import { DETACH_LEAVING } from './session.js';
  * @param {import('./health.js').Health} health
  * @param {AbortSignal} signal ends it
  */
-export function watchPage({ input, config, session, attempts, uplink }, health, signal) {
+export function watchPage({ input, session, attempts, uplink }, health, signal) {
   const page = globalThis;
   if (typeof page.addEventListener !== 'function') return;
   // Captured, because some of them are told to the document only.
@@ -23,18 +22,13 @@ export function watchPage({ input, config, session, attempts, uplink }, health, 
     input(() => happen('persisted' in event && event.persisted === true));
   }, options);
 
-  const onMoved = () => {
-    moved(config);
-    attempts.moved();
-    health.wake();
-  };
-  on('online', onMoved);
+  on('online', () => health.moved());
   let name = network();
   connection()?.addEventListener('change', () => {
     // It speaks of every change in speed, too.
     if (name === network()) return;
     name = network();
-    input(onMoved);
+    input(() => health.moved());
   }, options);
   on('visibilitychange', () => health.look());
   on('resume', () => health.look());

@@ -11,7 +11,7 @@
  */
 
 import { Timers } from './timers.js';
-import { pack, unpack } from './snapshot.js';
+import { need } from './need.js';
 import { adopt } from './socket.js';
 
 /** Changes when what is stored means something else. */
@@ -31,9 +31,10 @@ const holds = new Map();
  */
 export async function restore(gateway, links, makeLink) {
   const { url } = gateway;
+  const { pack, unpack } = await need('snapshot.js', () => import('./snapshot.js'));
   // Before the links hear of it themselves and say goodbye.
   globalThis.addEventListener?.('pagehide', ({ persisted }) => {
-    if (!persisted) for (const link of links) keep(url, link);
+    if (!persisted) for (const link of links) keep(url, link, pack);
   }, { capture: true });
   /** @type {{ link: Link, stream: import('./stream.js').Stream, socket: AnySocket, closing: boolean }[]} */
   const all = [];
@@ -62,8 +63,8 @@ export async function restore(gateway, links, makeLink) {
   };
 }
 
-/** Puts a session away. One that cannot be says goodbye. @param {string} url @param {Link} link */
-function keep(url, link) {
+/** Puts a session away. One that cannot be says goodbye. @param {string} url @param {Link} link @param {typeof import('./snapshot.js').pack} pack */
+function keep(url, link, pack) {
   const { session } = link;
   const { sid, ended, streams } = session;
   if (sid === null || ended || link.state === 'closed' || streams.length === 0) return;

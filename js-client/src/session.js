@@ -39,11 +39,11 @@
  * @property {Stream[]} streams those that are not over, in the order of their ids
  */
 
+import { Tombstones } from './tombstones.js';
+import { Stream, StreamError } from './stream.js';
 import { OFFLINE, codeName, codeNumber } from './codes.js';
 import { TOKEN_BYTES, VERSION, Writer, encode } from './frame.js';
 import { Outbox } from './outbox.js';
-import { Stream, StreamError } from './stream.js';
-import { Tombstones } from './tombstones.js';
 
 export const DETACH_SUPERSEDED = 0;
 export const DETACH_ROTATE = 1;
@@ -129,11 +129,10 @@ export class Session {
     return [...this.#streams.values()];
   }
 
-  /** Which way frames go up now; `form`: by one, where fetch may not work. `epoch` changes whenever the way does. */
+  /** Which way frames go up now, beside which way down. `epoch` changes whenever the way does. */
   get uplink() {
-    const { way, epoch } = this.#outbox;
-    const form = LEGACY.some((kind) => kind === this.#outbox.newest?.kind);
-    return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch, form };
+    const { way, epoch, newest } = this.#outbox;
+    return { kind: way?.kind ?? null, n: way?.kind === 'socket' ? way.n : 0, epoch, down: newest?.kind };
   }
 
   // --- what the application does ---
@@ -243,7 +242,7 @@ export class Session {
     this.#outbox.newest = attachment;
     this.#outbox.confirming = false;
     this.#tombstones.attached(now);
-    if (!isSocket(kind) && this.confirmed && this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
+    if (!isSocket(kind) && this.confirmed) this.#outbox.post();
     return attachment.n;
   }
 
@@ -442,11 +441,6 @@ export class Session {
           return;
         }
         break;
-      case 'DATA':
-      case 'ACK':
-      case 'FIN':
-      case 'OPENED':
-        break;
     }
     const stream = this.#streams.get(frame.stream);
     if (stream === undefined) {
@@ -455,8 +449,14 @@ export class Session {
       if (stone) this.#outbox.farewell(frame.stream, stone);
       return;
     }
+    this.#checked(stream, () => this.#streamFrame(stream, frame, now, mayRewind));
+  }
+
+  /** A stream of which the gateway says what cannot be is reset. @param {Stream} stream @param {() => void} change */
+  #checked(stream, change) {
+    this.#changed.add(stream);
     try {
-      this.#streamFrame(stream, frame, now, mayRewind);
+      change();
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
       this.reset(stream, error.code, error.message);
@@ -471,7 +471,6 @@ export class Session {
    * @param {boolean} mayRewind
    */
   #streamFrame(stream, frame, now, mayRewind) {
-    this.#changed.add(stream);
     switch (frame.type) {
       case 'DATA': {
         const fresh = stream.receive.data(frame.offset, frame.data);
@@ -545,15 +544,14 @@ export class Session {
     // With POST, transmission went back to base when the uplink was taken, and what is in flight now is not known yet
     // to the gateway that wrote this WELCOME.
     if (socket) this.#outbox.take({ kind: 'socket', n: attachment.n });
-    else if (this.#outbox.way?.kind !== 'post') this.#outbox.take({ kind: 'post', inFlight: false });
+    else this.#outbox.post();
     this.#outbox.heard(attachment.n);
     const listed = new Set();
     for (const entry of frame.entries) {
       const stream = this.#streams.get(entry.stream);
       listed.add(entry.stream);
       if (stream === undefined) continue;
-      this.#changed.add(stream);
-      try {
+      this.#checked(stream, () => {
         if (entry.base > stream.receive.rn) throw new StreamError('lost', 'bytes are missing');
         stream.send.grant(entry.limit);
         if (socket) {
@@ -561,10 +559,7 @@ export class Session {
           // What the gateway still holds tells which ack it has seen.
           stream.ackSent = entry.base;
         } else stream.send.skip(entry.rn);
-      } catch (error) {
-        if (!(error instanceof StreamError)) throw error;
-        this.reset(stream, error.code, error.message);
-      }
+      });
     }
     for (const stream of this.streams) {
       if (stream.opened && !listed.has(stream.id)) stream.missingSince ??= now;

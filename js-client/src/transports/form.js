@@ -5,8 +5,7 @@
 
 import { decode } from '../frame.js';
 import { endpoint } from './endpoint.js';
-import { HttpError, parseCode } from './http.js';
-import { fromBase64 } from './ticket.js';
+import { loadHttp } from './open.js';
 
 /** @typedef {import('../options.js').Config} Config */
 
@@ -59,7 +58,18 @@ function isBlank(frame) {
  * @param {AbortSignal | undefined} signal
  * @returns {Promise<Uint8Array>} the body of the reply
  */
-export function submit(config, path, fields, signal) {
+async function submit(config, path, fields, signal) {
+  const { HttpError, loadTicket, parseCode } = await loadHttp();
+  const { fromBase64 } = await loadTicket();
+  /** @param {number} status @param {Uint8Array} body */
+  const refused = (status, body) => {
+    try {
+      const { code, message } = JSON.parse(new TextDecoder().decode(body));
+      return new HttpError(parseCode(code), String(message));
+    } catch {
+      return new HttpError(null, `HTTP ${status}`);
+    }
+  };
   return new Promise((resolve, reject) => {
     const { frame, remove } = hiddenFrame(config, ([status, base64]) => {
       done();
@@ -108,19 +118,9 @@ export async function exchangeByForm(config, path, body, { token, signal }, onFr
   return true;
 }
 
-/** @param {Config} config @returns {(path: string, hello: Uint8Array, signal: AbortSignal) => Promise<unknown>} */
-export function askByForm(config) {
-  return async (path, hello, signal) => JSON.parse(new TextDecoder().decode(await submit(config, path, { frames: hello }, signal)));
-}
-
-/** @param {number} status @param {Uint8Array} body */
-function refused(status, body) {
-  try {
-    const { code, message } = JSON.parse(new TextDecoder().decode(body));
-    return new HttpError(parseCode(code), String(message));
-  } catch {
-    return new HttpError(null, `HTTP ${status}`);
-  }
+/** @type {import('./ticket.js').Ask} */
+export async function askByForm(config, path, hello, signal) {
+  return JSON.parse(new TextDecoder().decode(await submit(config, path, { frames: hello }, signal)));
 }
 
 /** @param {Uint8Array} bytes */

@@ -1,10 +1,9 @@
 /** Pages that come script by script in a hidden iframe. Each is followed by the next, which goes on where it ended. Brings frames down only. */
 
-import { askByForm, hiddenFrame } from './form.js';
-import { openWithTicket } from './ticket.js';
+import { lazily, loadHttp } from './open.js';
 
-/** @type {import('./transport.js').Open} */
-export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/htmlfile`, handlers, askByForm(config), ({ path, frames, end }) => {
+/** @param {typeof import('./form.js')} form @returns {import('./ticket.js').Read} */
+const read = ({ hiddenFrame }) => ({ config, path, frames, end }) => {
   let at = '';
   let remove = () => {};
   const next = () => {
@@ -31,4 +30,10 @@ export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/ht
   };
   next();
   return () => remove();
+};
+
+export const open = lazily(async () => {
+  const http = await loadHttp();
+  const [{ ticketed }, form] = await Promise.all([http.loadTicket(), http.loadForm()]);
+  return { open: ticketed(http, 'htmlfile', form.askByForm, read(form)) };
 });

@@ -1,13 +1,14 @@
 /**
  * POSTs of frames, answered by frames: two transports made of them, and the uplink of all that only bring frames down.
  *
- * All that a page needs where nothing but HTTP works is in this one module, and it imports only what came with the first:
- * what does not come on a bad network can be asked for again (`open.js`), and what that imports could not.
+ * All that a page needs where nothing but HTTP works is in this one module.
  */
 
 import { CODES, Fault } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
 import { backoff } from '../ladder.js';
+import { need } from '../need.js';
+import { LEGACY } from '../session.js';
 import { Timers } from '../timers.js';
 import { endpoint } from './endpoint.js';
 
@@ -25,6 +26,18 @@ const MAX_BODY_BYTES = 131_072;
 const MIN_BODY_BYTES = 4096;
 /** So many failures in a row say that this way up is blocked. */
 const BLOCKED_AFTER = 4;
+
+/** Where what opens each transport that is made of requests is. */
+export const BY_HTTP = {
+  stream: async () => ({ open: openStream }),
+  sse: () => need('transports/sse.js', () => import('./sse.js')),
+  poll: async () => ({ open: openPoll }),
+  htmlfile: () => need('transports/htmlfile.js', () => import('./htmlfile.js')),
+  jsonp: () => need('transports/jsonp.js', () => import('./jsonp.js')),
+};
+/** What some of them need besides. */
+export const loadTicket = () => need('transports/ticket.js', () => import('./ticket.js'));
+export const loadForm = () => need('transports/form.js', () => import('./form.js'));
 
 /** A request that came to nothing. `code` is null when no gateway said why. */
 export class HttpError extends /** @type {typeof Fault<Code | null>} */ (Fault) {}
@@ -95,12 +108,12 @@ function openHttp(config, path, handlers, endOfReply) {
 }
 
 /** One POST whose reply never ends by itself. @type {import('./transport.js').Open} */
-export const openStream = (config, sid, handlers) => openHttp(config, `${sid}/stream`, handlers, () => ({
+const openStream = (config, sid, handlers) => openHttp(config, `${sid}/stream`, handlers, () => ({
   code: null, text: 'the stream ended',
 }));
 
 /** One POST and its reply, which the gateway holds until it has something to say. @type {import('./transport.js').Open} */
-export const openPoll = (config, sid, handlers) => openHttp(config, `${sid}/poll`, handlers, async (whole) => {
+const openPoll = (config, sid, handlers) => openHttp(config, `${sid}/poll`, handlers, async (whole) => {
   // The application gets its turn first, so that what it takes is acked by the next poll.
   await macrotask();
   return { code: null, text: 'the reply was cut', clean: whole };
@@ -230,8 +243,8 @@ export class Uplink {
     let failure = null;
     try {
       const { sid, token } = this.#session;
-      const { form } = this.#session.uplink;
-      const send = form ? (await import('./form.js')).exchangeByForm : exchange;
+      // Where those are in use fetch may not work.
+      const send = LEGACY.some((kind) => kind === this.#session.uplink.down) ? (await loadForm()).exchangeByForm : exchange;
       const whole = await send(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
       if (!whole) failure = { code: null, text: 'the reply was cut' };
     } catch (error) {

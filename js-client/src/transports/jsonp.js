@@ -1,13 +1,12 @@
 /** Script tags: each brings one reply and is followed by the next. Brings frames down only. */
 
-import { askByForm } from './form.js';
-import { openWithTicket } from './ticket.js';
+import { lazily, loadHttp } from './open.js';
 
 /** For all of a page, because functions of a page share their names. */
 let index = 0;
 
-/** @type {import('./transport.js').Open} */
-export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/jsonp`, handlers, askByForm(config), ({ path, frames, end }) => {
+/** @type {import('./ticket.js').Read} */
+const read = ({ path, frames, end }) => {
   const functions = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (globalThis));
   let at = '';
   let over = false;
@@ -46,4 +45,10 @@ export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/js
     over = true;
     // A script that was asked for may still come, and finds its function until then.
   };
+};
+
+export const open = lazily(async () => {
+  const http = await loadHttp();
+  const [{ ticketed }, { askByForm }] = await Promise.all([http.loadTicket(), http.loadForm()]);
+  return { open: ticketed(http, 'jsonp', askByForm, read) };
 });

@@ -6,47 +6,34 @@
  * @typedef {import('./transport.js').Open} Open
  */
 
+import { need } from '../need.js';
 import { openWebSocket } from './websocket.js';
 
-export const loadHttp = persistently('http', () => import('./http.js'));
+export const loadHttp = () => need('transports/http.js', () => import('./http.js'));
 
 /** @type {Readonly<Record<Kind, Open>>} */
 export const OPEN = {
   websocket: openWebSocket,
-  webtransport: lazily(persistently('webtransport', () => import('./webtransport.js'))),
-  port: lazily(persistently('port', () => import('./port.js'))),
-  stream: lazily(async () => ({ open: (await loadHttp()).openStream })),
-  sse: lazily(persistently('sse', () => import('./sse.js'))),
-  poll: lazily(async () => ({ open: (await loadHttp()).openPoll })),
-  htmlfile: lazily(persistently('htmlfile', () => import('./htmlfile.js'))),
-  jsonp: lazily(persistently('jsonp', () => import('./jsonp.js'))),
+  webtransport: lazily(() => need('transports/webtransport.js', () => import('./webtransport.js'))),
+  port: lazily(() => need('transports/port.js', () => import('./port.js'))),
+  stream: byHttp('stream'),
+  sse: byHttp('sse'),
+  poll: byHttp('poll'),
+  htmlfile: byHttp('htmlfile'),
+  jsonp: byHttp('jsonp'),
 };
 
-/**
- * Loads a module, if need be by another name: what did not come once under a name never comes under it in some browsers.
- * Bundlers give modules names of their own, and see to that themselves.
- * @template Module
- * @param {string} name of a file beside this one
- * @param {() => Promise<Module>} load
- * @returns {() => Promise<Module>}
- */
-function persistently(name, load) {
-  let failures = 0;
-  return () => load().catch((error) => {
-    const other = import.meta.url.replace(/\/open\.js$/, `/${name}.js?${failures}`);
-    if (other === import.meta.url) throw error;
-    return import(/* @vite-ignore */ other).catch(() => {
-      failures += 1;
-      throw error;
-    });
-  });
+/** @param {keyof typeof import('./http.js').BY_HTTP} kind */
+function byHttp(kind) {
+  return lazily(async () => (await loadHttp()).BY_HTTP[kind]());
 }
 
 /**
+ * A transport that is opened when what opens it has come.
  * @param {() => Promise<{ open: Open }>} load
  * @returns {Open}
  */
-function lazily(load) {
+export function lazily(load) {
   return (config, sid, handlers) => {
     let over = false;
     /** @type {import('./transport.js').Transport | undefined} */

@@ -1,11 +1,10 @@
 /** Server-sent events: the browser reads them and, after a cut, asks again by itself for what comes next. Brings frames down only. */
 
 import { endpoint } from './endpoint.js';
-import { refusal } from './http.js';
-import { openWithTicket } from './ticket.js';
+import { lazily, loadHttp } from './open.js';
 
-/** @type {import('./transport.js').Open} */
-export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/sse`, handlers, async (path, hello, signal) => {
+/** @param {typeof import('./http.js')} http @returns {import('./ticket.js').Ask} */
+const ask = ({ refusal }) => async (config, path, hello, signal) => {
   /** @type {Record<string, string>} */
   const headers = config.origin === undefined ? {} : { origin: config.origin };
   const response = await config.fetch(endpoint(config, path), {
@@ -13,7 +12,10 @@ export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/ss
   });
   if (!response.ok) throw await refusal(response);
   return response.json();
-}, ({ path, frames, end }) => {
+};
+
+/** @type {import('./ticket.js').Read} */
+const read = ({ path, frames, end }) => {
   const source = new EventSource(path(''));
   let cuts = 0;
   source.onmessage = ({ data }) => {
@@ -26,4 +28,10 @@ export const open = (config, sid, handlers) => openWithTicket(config, `${sid}/ss
     if (source.readyState === source.CLOSED || cuts > 1) end('the events ended');
   };
   return () => source.close();
+};
+
+export const open = lazily(async () => {
+  const http = await loadHttp();
+  const { ticketed } = await http.loadTicket();
+  return { open: ticketed(http, 'sse', ask(http), read) };
 });

@@ -2,13 +2,16 @@
 
 import { decode } from '../frame.js';
 import { endpoint } from './endpoint.js';
-import { HttpError, endOf } from './http.js';
 
 /**
  * @typedef {import('../options.js').Config} Config
- * @typedef {import('./transport.js').Handlers} Handlers
- * @typedef {import('./transport.js').Transport} Transport
- * @typedef {{ frames: (base64: string) => void, end: (end: unknown) => void, path: (more: string) => string }} Reader
+ * @typedef {(config: Config, path: string, hello: Uint8Array, signal: AbortSignal) => Promise<unknown>} Ask for a ticket; `path` is below /perigee/v1/
+ * @typedef {object} Reader
+ * @property {Config} config
+ * @property {(more: string) => string} path where the ticket is shown
+ * @property {(base64: string) => void} frames
+ * @property {(end: unknown) => void} end
+ * @typedef {(reader: Reader) => () => void} Read begins to read and returns what ends it
  */
 
 /** What stays of a ticket: letters that a URL carries as they are. */
@@ -16,14 +19,13 @@ const PLAIN = /^[\w-]+$/;
 
 /**
  * A transport that asks for a ticket and then reads with it.
- * @param {Config} config
- * @param {string} path of the request for a ticket, below /perigee/v1/
- * @param {Handlers} handlers
- * @param {(path: string, hello: Uint8Array, signal: AbortSignal) => Promise<unknown>} ask
- * @param {(reader: Reader) => () => void} read begins to read and returns what ends it
- * @returns {Transport}
+ * @param {Pick<typeof import('./http.js'), 'HttpError' | 'endOf'>} http
+ * @param {'sse' | 'htmlfile' | 'jsonp'} kind
+ * @param {Ask} ask
+ * @param {Read} read
+ * @returns {import('./transport.js').Open}
  */
-export function openWithTicket(config, path, handlers, ask, read) {
+export const ticketed = ({ HttpError, endOf }, kind, ask, read) => (config, session, handlers) => {
   const controller = new AbortController();
   const { signal } = controller;
   let stop = () => {};
@@ -37,14 +39,14 @@ export function openWithTicket(config, path, handlers, ask, read) {
     close();
     handlers.end(endOf(error));
   };
-  const [, kind] = path.split('/');
-  ask(path, handlers.hello(), signal).then((answer) => {
+  ask(config, `${session}/${kind}`, handlers.hello(), signal).then((answer) => {
     if (signal.aborted) return;
     const { sid, ticket } = /** @type {{ sid?: unknown, ticket?: unknown }} */ (answer ?? {});
     if (typeof sid !== 'string' || typeof ticket !== 'string' || !PLAIN.test(sid) || !PLAIN.test(ticket)) {
       throw new HttpError(null, 'no gateway answered');
     }
     stop = read({
+      config,
       end,
       path: (more) => endpoint(config, `${sid}/${kind}?ticket=${ticket}${more}`),
       frames: (base64) => {
@@ -58,7 +60,7 @@ export function openWithTicket(config, path, handlers, ask, read) {
     });
   }).catch(end);
   return { room: () => 0, send: () => {}, close };
-}
+};
 
 /** @param {string} text */
 export function fromBase64(text) {

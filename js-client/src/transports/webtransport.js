@@ -3,7 +3,7 @@
 import { codeName } from '../codes.js';
 import { Decoder, FrameError } from '../frame.js';
 import { endpoint } from './endpoint.js';
-import { endOf, refusal } from './http.js';
+import { lazily, loadHttp } from './open.js';
 
 /** What may wait to be sent: enough to keep a fast network busy, little enough to switch away from. */
 const QUEUE_BYTES = 65_536;
@@ -18,8 +18,19 @@ const CLOSE_MS = 2000;
  */
 const offers = new Map();
 
-/** @type {import('./transport.js').Open} */
-export function open(config, sid, handlers) {
+export const open = lazily(async () => {
+  const http = await loadHttp();
+  return { open: (config, sid, handlers) => run(http, config, sid, handlers) };
+});
+
+/**
+ * @param {typeof import('./http.js')} http
+ * @param {import('./transport.js').Config} config
+ * @param {string} sid
+ * @param {import('./transport.js').Handlers} handlers
+ * @returns {import('./transport.js').Transport}
+ */
+function run({ endOf, refusal }, config, sid, handlers) {
   const asking = new AbortController();
   let over = false;
   let queued = 0;
@@ -54,8 +65,8 @@ export function open(config, sid, handlers) {
   };
 
   /** @returns {Promise<import('./transport.js').End>} */
-  const run = async () => {
-    const offer = await ask(config, asking.signal);
+  const carry = async () => {
+    const offer = await ask(config, refusal, asking.signal);
     if (offer === null) return { code: null, text: 'this gateway has no WebTransport', absent: true };
     if (!over) session = connect(config, sid, offer);
     if (session === undefined) return { code: null, text: '' };
@@ -84,13 +95,13 @@ export function open(config, sid, handlers) {
     writer?.close().catch(() => {});
     return closed;
   };
-  run().catch(endOf).then(end);
+  carry().catch(endOf).then(end);
 
   return { room: () => (writer ? Math.max(0, QUEUE_BYTES - queued) : 0), send, close };
 }
 
-/** @param {import('./transport.js').Config} config @param {AbortSignal} signal */
-async function ask(config, signal) {
+/** @param {import('./transport.js').Config} config @param {typeof import('./http.js').refusal} refusal @param {AbortSignal} signal */
+async function ask(config, refusal, signal) {
   const known = offers.get(config.url);
   if (known !== undefined) return known;
   /** @type {Record<string, string>} */
