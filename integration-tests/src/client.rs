@@ -35,6 +35,8 @@ use crate::{
 pub enum Transport {
     /// One WebSocket for both directions.
     WebSocket,
+    /// The same on a stream of an HTTP/2 connection (RFC 8441).
+    Http2WebSocket,
     /// One WebTransport session with a stream for both directions.
     WebTransport,
     /// An endless reply down, POSTs up.
@@ -55,8 +57,9 @@ pub enum Transport {
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::WebSocket,
+        Self::Http2WebSocket,
         Self::WebTransport,
         Self::Stream,
         Self::Poll,
@@ -68,8 +71,9 @@ impl Transport {
     ];
 
     /// Those that pass through a proxy for TCP.
-    pub const OVER_TCP: [Self; 8] = [
+    pub const OVER_TCP: [Self; 9] = [
         Self::WebSocket,
+        Self::Http2WebSocket,
         Self::Stream,
         Self::Poll,
         Self::Http2Stream,
@@ -83,7 +87,7 @@ impl Transport {
     #[must_use]
     pub const fn log_name(self) -> &'static str {
         match self {
-            Self::WebSocket => "websocket",
+            Self::WebSocket | Self::Http2WebSocket => "websocket",
             Self::WebTransport => "webtransport",
             Self::Stream | Self::Http2Stream => "stream",
             Self::Poll | Self::Http2Poll => "poll",
@@ -607,6 +611,7 @@ impl Transport {
     pub const fn only(self) -> &'static [Self] {
         match self {
             Self::WebSocket => &[Self::WebSocket],
+            Self::Http2WebSocket => &[Self::Http2WebSocket],
             Self::WebTransport => &[Self::WebTransport],
             Self::Stream => &[Self::Stream],
             Self::Poll => &[Self::Poll],
@@ -623,6 +628,7 @@ impl Transport {
     pub const fn medium(self) -> Medium {
         match self {
             Self::WebSocket
+            | Self::Http2WebSocket
             | Self::Stream
             | Self::Poll
             | Self::Http2Stream
@@ -639,6 +645,7 @@ impl Transport {
     pub const fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Http2WebSocket => "websocket (HTTP/2)",
             Self::WebTransport => "webtransport",
             Self::Stream => "stream",
             Self::Poll => "poll",
@@ -653,7 +660,7 @@ impl Transport {
     /// How frames go up, if not with the downlink.
     const fn uplink(self) -> Option<Way> {
         match self {
-            Self::WebSocket | Self::WebTransport => None,
+            Self::WebSocket | Self::Http2WebSocket | Self::WebTransport => None,
             Self::Stream | Self::Poll | Self::Sse => Some(Way::Post(Version::Http1)),
             Self::Http2Stream | Self::Http2Poll => Some(Way::Post(Version::Http2)),
             Self::Htmlfile | Self::Jsonp => Some(Way::Form),

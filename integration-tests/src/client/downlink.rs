@@ -5,10 +5,17 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, stream::FuturesUnordered};
 use http_body_util::BodyExt;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
 use perigee_session::{Code, Link, Uplink};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+};
 
 use super::{Inner, Refusal, State, Transport, tickets};
 use crate::{
@@ -20,13 +27,16 @@ use crate::{
 const MESSAGE: usize = 48 * 1024;
 /// Polls at a time, when they overlap on purpose.
 const MAX_POLLS: usize = 3;
+/// The gateway's name for its protocol on a WebSocket.
+const SUBPROTOCOL: &str = "perigee.v1";
 
 /// Carries the session until the transport ends or another one takes over.
 pub(super) async fn run(state: Arc<State>, transport: Transport, epoch: u64) {
     // How a transport fails is not the story; that the session goes on is.
     let carried = async {
         let carried = match transport {
-            Transport::WebSocket => websocket(&state, epoch).await,
+            Transport::WebSocket => websocket(&state, epoch, upgrade(&state)).await,
+            Transport::Http2WebSocket => websocket(&state, epoch, connect(&state)).await,
             Transport::WebTransport => super::webtransport::run(&state, epoch).await,
             Transport::Stream => stream(&state, Version::Http1, epoch).await,
             Transport::Http2Stream => stream(&state, Version::Http2, epoch).await,
@@ -132,7 +142,8 @@ impl State {
     }
 }
 
-async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
+/// A WebSocket on a connection of its own.
+async fn upgrade(state: &State) -> Result<WebSocketStream<TcpStream>, Error> {
     let sid = state.lock().sid();
     let mut request =
         format!("ws://{}/perigee/v1/{sid}/ws", state.address).into_client_request()?;
@@ -141,13 +152,28 @@ async fn websocket(state: &State, epoch: u64) -> Result<(), Error> {
         .insert("origin", HeaderValue::from_static(ORIGIN));
     request.headers_mut().insert(
         "sec-websocket-protocol",
-        HeaderValue::from_static("perigee.v1"),
+        HeaderValue::from_static(SUBPROTOCOL),
     );
-    let handshake = async {
-        let tcp = TcpStream::connect(state.address).await?;
-        Ok(tokio_tungstenite::client_async(request, tcp).await?)
-    };
-    let (websocket, _) = state.patiently(handshake).await?;
+    let tcp = TcpStream::connect(state.address).await?;
+    let (websocket, _) = tokio_tungstenite::client_async(request, tcp).await?;
+    Ok(websocket)
+}
+
+/// A WebSocket on a stream of the connection that HTTP/2 requests share.
+async fn connect(state: &State) -> Result<WebSocketStream<TokioIo<Upgraded>>, Error> {
+    let path = format!("/perigee/v1/{}/ws", state.lock().sid());
+    state.http2.websocket(&path, Some(SUBPROTOCOL)).await
+}
+
+async fn websocket<S>(
+    state: &State,
+    epoch: u64,
+    opening: impl Future<Output = Result<WebSocketStream<S>, Error>>,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let websocket = state.patiently(opening).await?;
     let (mut sink, mut source) = websocket.split();
     let began = state.change(|inner, now| {
         let newest = inner.epoch == epoch && inner.ended.is_none();

@@ -162,7 +162,7 @@ impl Fault {
                 _,
             ) => Some("TCP repairs these below HTTP; an address that changes is the row *silent*"),
             (Self::Duplicate, Medium::Tcp, Use::Upgrade) => {
-                Some("its only request is a GET that becomes the connection: nothing to repeat")
+                Some("its only request becomes the connection: nothing to repeat")
             }
             (Self::RefuseUpgrade, Medium::Tcp, Use::Requests) => Some("asks for no upgrade"),
             _ => None,
@@ -300,7 +300,7 @@ pub(super) fn nudge(random: &mut Random) -> Cut {
 /// See [`Use`].
 const fn usage(transport: Transport) -> Use {
     match transport {
-        Transport::WebSocket | Transport::WebTransport => Use::Upgrade,
+        Transport::WebSocket | Transport::Http2WebSocket | Transport::WebTransport => Use::Upgrade,
         Transport::Stream
         | Transport::Poll
         | Transport::Http2Stream

@@ -115,7 +115,9 @@ async fn a_client_that_does_not_come_back_is_forgotten_in_time() {
         assert_eq!(client.ended().await, Code::Lost, "{transport:?}");
         let refusal = client.lost_transport().await;
         let want = match transport {
-            Transport::WebSocket | Transport::WebTransport => Refusal::Close(4011),
+            Transport::WebSocket | Transport::Http2WebSocket | Transport::WebTransport => {
+                Refusal::Close(4011)
+            }
             _ => Refusal::Status(404),
         };
         assert_eq!(refusal, Some(want), "{transport:?}");

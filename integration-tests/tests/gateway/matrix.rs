@@ -83,7 +83,7 @@ async fn every_transport_survives_every_fault() {
             };
             Some(format!(
                 "{name}: {failed}\n  again: PERIGEE_SEED={base} PERIGEE_CELL='{name}' \
-                 cargo test -p perigee-integration-tests --test matrix"
+                 cargo test -p perigee-integration-tests --test gateway matrix"
             ))
         });
     }

@@ -33,7 +33,7 @@ async fn every_transport_is_the_same_over_tls() {
         .start();
     for transport in Transport::ALL {
         let alpn = match transport {
-            Transport::Http2Stream | Transport::Http2Poll => "h2",
+            Transport::Http2WebSocket | Transport::Http2Stream | Transport::Http2Poll => "h2",
             _ => "http/1.1",
         };
         let tunnel = TlsTunnel::start(authority.client(&[alpn]), gateway.address).await;
