@@ -130,7 +130,6 @@ struct Client<'a> {
     /// Bytes of a frame that is not whole yet.
     cut: Vec<u8>,
     uplink: Option<(LocalBoxFuture<'static, Result<Bytes, Broken>>, Instant)>,
-    uplink_is_known: bool,
     /// Not before this time.
     attach_at: Instant,
     failures: u32,
@@ -179,7 +178,6 @@ impl<'a> Client<'a> {
             opening: None,
             cut: Vec::new(),
             uplink: None,
-            uplink_is_known: false,
             attach_at: now,
             failures: 0,
             switch_at: now + Duration::from_secs(5),
@@ -248,7 +246,6 @@ impl<'a> Client<'a> {
         self.opening = None;
         self.n = None;
         self.cut.clear();
-        self.uplink_is_known = false;
     }
 
     fn back_off(&mut self, now: Instant) {
@@ -450,19 +447,13 @@ impl<'a> Client<'a> {
         let mut hello = Vec::new();
         let mut patience = PATIENCE;
         if self.kind != Kind::WebSocket {
-            let uplink = if self.uplink_is_known {
-                Uplink::Separate
-            } else {
-                Uplink::Fresh
-            };
             let link = if self.kind == Kind::Poll {
                 Link::Poll
             } else {
                 Link::Open
             };
-            self.begin(link, uplink, true, now);
-            self.session
-                .transmit_hello(&mut hello, uplink == Uplink::Fresh, now);
+            self.begin(link, Uplink::Separate, true, now);
+            self.session.transmit_hello(&mut hello, false, now);
         }
         if self.kind == Kind::Poll {
             patience += crate::world::HOLD;
@@ -545,7 +536,6 @@ impl<'a> Client<'a> {
             Ok(carrier) => {
                 if carrier.takes_frames() {
                     self.begin(Link::Open, Uplink::Fresh, false, now);
-                    self.uplink_is_known = false;
                 }
                 self.current = Some(carrier);
             }
@@ -565,11 +555,9 @@ impl<'a> Client<'a> {
         };
         let incoming = carrier.poll(cx);
         let is_reply = matches!(carrier, Carrier::Reply(_));
-        let requests_work = !carrier.takes_frames();
         match incoming {
             Poll::Ready(Ok(incoming)) => {
                 self.failures = 0;
-                self.uplink_is_known |= requests_work;
                 match incoming {
                     Incoming1::Message(frames) => {
                         self.trace(format_args!("<{}", Show(&frames)));
