@@ -225,6 +225,11 @@ impl Proxy {
         self.network.cut_all();
     }
 
+    /// From now on no datagram arrives any more, and nobody is told.
+    pub fn fall_silent(&self) {
+        self.network.fall_silent();
+    }
+
     /// How many connections were cut so far.
     #[must_use]
     pub fn cuts(&self) -> u64 {

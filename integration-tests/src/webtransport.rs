@@ -32,8 +32,8 @@ use crate::{http::Error, wait::soon};
 
 /// What a browser takes before its page reads: little, so that a page that does not read is soon felt.
 const WINDOW: VarInt = VarInt::from_u32(64 * 1024);
-/// Tests on a busy machine are slow, but not so slow.
-const IDLE: Duration = Duration::from_secs(30);
+/// Longer than a gateway bears silence: of the two the shorter one counts, for both ends (RFC 9000 §10.1).
+const IDLE: Duration = Duration::from_secs(90);
 
 /// The certificate and key of the gateways in tests, one after the other in one file. Clients do not ask whose it is.
 ///

@@ -401,6 +401,35 @@ test('a transport that is silent too long is dead', () => {
   assert.deepEqual(drain(session), [], 'said once');
 });
 
+test('how long each transport may be silent', () => {
+  // Heartbeats as a gateway has them by default; docs/protocol.md section 8 has the times.
+  for (const kind of /** @type {readonly Kind[]} */ (['websocket', 'webtransport', 'stream', 'sse', 'poll', 'htmlfile', 'jsonp'])) {
+    const session = new Session({ windowBytes: WINDOW, sendBytes: 2000 });
+    const first = session.attach(kind, 0, { prompt: true });
+    session.hello(first, 65536);
+    session.handleTimeout(100_000);
+    assert.deepEqual(drain(session), [], `${kind}: the first attempt has a deadline of its own`);
+    session.receive([welcome(first, { sid: 'n1-x', token: TOKEN, heartbeat_ms: 25_000 })], first, 1000);
+    // Each reply has an attachment of its own, which is heard when it comes.
+    const n = kind === 'poll' ? session.attach(kind, 1000) : first;
+    if (kind === 'poll') session.detached(first, 1000, { clean: true });
+    drain(session);
+    session.handleTimeout(55_999);
+    assert.deepEqual(drain(session), [], `${kind} is not given up before its time`);
+    assert.ok(session.nextTimeout() < 56_001, `${kind} asks to be looked at`);
+    // Whatever comes down is a sign of life, also what jsonp brings when there was nothing to say.
+    if (kind !== 'poll') {
+      session.receive([{ type: 'PAD', len: 0 }], n, 55_999);
+      session.handleTimeout(110_998);
+      assert.deepEqual(drain(session), [], `${kind} was heard`);
+    }
+    // Answers to what went up are none.
+    session.upDone([], session.uplink.epoch, 60_000);
+    session.handleTimeout(kind === 'poll' ? 56_001 : 111_000);
+    assert.deepEqual(drain(session), [{ type: 'dead', n }], `${kind} is given up after 55 s`);
+  }
+});
+
 test('how a session ends', () => {
   /** @type {{ name: string, frames: Frame[], code: string, says: number | null }[]} */
   const cases = [

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
 };
 
 use axum::Router;
@@ -16,7 +17,7 @@ use crate::{
     backend::TlsClients,
     config::Config,
     http,
-    listener::{self, Entry},
+    listener::{self, Entry, development::DevelopmentCertificate, quic},
     net,
     shared::Shared,
 };
@@ -66,6 +67,28 @@ pub async fn start(config: Config, port: u16) -> io::Result<Simulated> {
         census: Census(shared),
         accepting,
     })
+}
+
+/// Starts the part of a gateway that speaks WebTransport, over UDP of the system's and with the clock of the runtime that
+/// calls this: QUIC is not simulated.
+///
+/// # Errors
+///
+/// The address is in use, or there is no certificate to be had.
+pub fn start_webtransport(
+    config: Config,
+    address: SocketAddr,
+) -> io::Result<(SocketAddr, Census, JoinSet<()>)> {
+    let tls = TlsClients::load(&config.policy).map_err(io::Error::other)?;
+    let certificate = DevelopmentCertificate::new().map_err(io::Error::other)?;
+    let quic = quic::server_config(Arc::new(certificate), &config.timeouts);
+    let socket = quic::bind(address)?;
+    let address = socket.local_addr()?;
+    let endpoint = quic::endpoint(socket, quic.map_err(io::Error::other)?)?;
+    let shared = Shared::new(config, tls, None);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(quic::accept(shared.clone(), endpoint));
+    Ok((address, Census(shared), accepting))
 }
 
 /// Whether a gateway meant to reset a connection whose two addresses its backend gives.

@@ -159,7 +159,7 @@ async fn carry<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    if silent.load(Relaxed) {
+    if silent.load(Relaxed) || network.is_silent() {
         return;
     }
     network.carry(direction, datagram.len());

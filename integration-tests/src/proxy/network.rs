@@ -20,6 +20,8 @@ pub(super) struct Network {
     up: AtomicU64,
     down: AtomicU64,
     cuts: AtomicU64,
+    /// Nothing arrives any more, and nobody is told.
+    silent: AtomicBool,
     /// Rises to cut all connections.
     cut_all: watch::Sender<u64>,
     /// For faults that meet all connections at once: when the next strike is due.
@@ -73,6 +75,7 @@ impl Network {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
             cut_all: watch::Sender::new(0),
             storm: Mutex::new(storm),
             tasks: Mutex::new(JoinSet::new()),
@@ -95,6 +98,15 @@ impl Network {
 
     pub(super) fn has_healed(&self) -> bool {
         self.strikes.load(Relaxed) == 0
+    }
+
+    /// From now on no datagram arrives, whoever sends it.
+    pub(super) fn fall_silent(&self) {
+        self.silent.store(true, Relaxed);
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Relaxed)
     }
 
     pub(super) fn carried(&self) -> (u64, u64) {

@@ -7,8 +7,10 @@
 
 mod backend;
 mod client;
+mod dead_peers;
 mod ledger;
 mod panics;
+mod peer;
 mod show;
 mod transport;
 mod weather;
