@@ -4,6 +4,7 @@ import { stepUpDelay } from '../src/health.js';
 import { KINDS, Ladder, backoff, better, next } from '../src/ladder.js';
 import { configure } from '../src/options.js';
 import { LEGACY } from '../src/session.js';
+import { Random } from './support/random.js';
 
 /** @typedef {import('../src/session.js').Kind} Kind */
 
@@ -134,4 +135,19 @@ test('how long to wait', () => {
   const bounds = { backoffMinMs: 500, backoffMaxMs: 30_000 };
   assert.deepEqual([0, 1, 5, 6, 1000].map((failures) => backoff(failures, bounds, 0.5)), [250, 500, 8000, 15_000, 15_000]);
   assert.equal(backoff(9, bounds, 0), 0);
+});
+
+test('clients that were cut off together do not come back together', () => {
+  const bounds = { backoffMinMs: 500, backoffMaxMs: 30_000 };
+  const random = new Random(1);
+  for (const [failures, most] of /** @type {const} */ ([[0, 500], [1, 1000], [2, 2000], [3, 4000], [4, 8000], [5, 16_000], [6, 30_000], [7, 30_000], [100, 30_000]])) {
+    // Full jitter: of thousands each part of the time up to the bound gets its share, the first and the last one too.
+    const parts = new Array(10).fill(0);
+    for (let i = 0; i < 5000; i += 1) {
+      const wait = backoff(failures, bounds, random.next());
+      assert.ok(wait >= 0 && wait < most, `${wait} ms after ${failures} failures`);
+      parts[Math.floor(wait / most * 10)] += 1;
+    }
+    assert.ok(parts.every((count) => count > 400 && count < 600), `after ${failures} failures: ${parts.join(' ')}`);
+  }
 });

@@ -8,6 +8,7 @@
 mod backend;
 mod client;
 mod dead_peers;
+mod drain;
 mod ledger;
 mod panics;
 mod peer;
