@@ -122,11 +122,13 @@ export class Health {
     const { attempts, session, config } = this.#parts;
     this.#timers.after('look', LOOK_MS);
     const { current } = attempts;
-    if (current === null || this.#timers.has('answer')) return;
+    const asking = this.#timers.has('answer');
+    // Where an iframe that was quiet is asked, the network may be what does not work.
+    if (current === null || (asking && !this.#quiet)) return;
     const silentMs = Date.now() - current.heardAt;
     const heartbeat = session.silenceMs / DEAD_HEARTBEATS;
     if (heartbeat > 0 && silentMs > heartbeat * DOUBTFUL_HEARTBEATS) this.wake();
-    else if (current.kind === 'htmlfile' && silentMs > QUIET_PROBES * config.timing.probeMs) {
+    else if (!asking && current.kind === 'htmlfile' && silentMs > QUIET_PROBES * config.timing.probeMs) {
       this.#quiet = true;
       this.#ask();
     }
