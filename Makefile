@@ -25,7 +25,7 @@ CLIENT_MODULES = integration-tests/clients/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run build test check e2e gate simulation transports soak fuzz bench bench-quick deny need-run need-test need-bench binary unit pages clients browser clean
+.PHONY: help run build test check e2e gate gate-production simulation transports soak fuzz bench bench-quick deny need-run need-test need-bench binary unit pages clients browser clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,7 +36,7 @@ run: need-run ## build and start the demo on http://localhost:8000; ARGS="--list
 build: need-run ## build the gateway for production: target/release/perigee
 	$(CARGO) build --release --locked -p perigee-gateway
 
-test: need-test check unit pages e2e simulation clients browser ## install what is missing and run every check and test
+test: need-test check unit pages gate e2e simulation clients browser ## install what is missing and run every check and test
 
 check: need-test $(JS_MODULES) ## format, lints, documentation, dependency direction, licences, types and size of the client
 	$(CARGO) fmt --all --check
@@ -66,7 +66,10 @@ browser: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## the gateway with r
 	npm test --silent --prefix integration-tests/browser
 	node --test integration-tests/readme.test.mjs
 
-gate: need-test build ## the instructions that the gateway takes for a message, which have a bound
+gate: need-test binary ## the instructions that the gateway takes for a message, which have a bound
+	target/debug/perigee-bench gate --development
+
+gate-production: need-test build ## the same for the gateway as it is built for production, about five minutes
 	$(BENCH) gate
 
 simulation: need-run ## the gateway in simulated worlds; PERIGEE_SEEDS=5000 for more, PERIGEE_SEED=17 for one

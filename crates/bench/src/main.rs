@@ -51,9 +51,12 @@ enum Command {
     Run(run::Options),
     /// Count the gateway's instructions for a round trip, and fail if they are more than they may be.
     Gate {
-        /// The gateway.
-        #[arg(long, value_name = "FILE", default_value = "target/release/perigee")]
-        gateway: PathBuf,
+        /// Count the gateway as it is built for development, and hold it to the bounds for that.
+        #[arg(long)]
+        development: bool,
+        /// Only what has one of these words in its name.
+        #[arg(long, value_name = "WORD")]
+        only: Vec<String>,
         /// Leave valgrind's counts by function in this folder.
         #[arg(long, value_name = "FOLDER")]
         profiles: Option<PathBuf>,
@@ -80,7 +83,18 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(options) => run::run(&options),
-        Command::Gate { gateway, profiles } => gate::run(&gateway, profiles.as_deref()),
+        Command::Gate {
+            development,
+            only,
+            profiles,
+        } => {
+            let built = if development {
+                gate::Built::ForDevelopment
+            } else {
+                gate::Built::ForProduction
+            };
+            gate::run(built, &only, profiles.as_deref())
+        }
         Command::Backend { listen } => backend::run(listen),
         Command::Floor {
             listen,
