@@ -49,7 +49,7 @@ const BOUNDS: [Bound; 5] = [
     Bound {
         name: "plain WebSocket",
         kind: Kind::WebSocket("/ws/bench", "binary"),
-        development: 14_900,
+        development: 14_700,
         production: 11_300,
         target: Some(4_000),
     },
@@ -63,14 +63,14 @@ const BOUNDS: [Bound; 5] = [
     Bound {
         name: "session, HTTP stream",
         kind: Kind::SessionStream,
-        development: 111_800,
+        development: 40_200,
         production: 70_700,
         target: None,
     },
     Bound {
         name: "session, long-poll",
         kind: Kind::SessionPoll,
-        development: 192_400,
+        development: 55_200,
         production: 126_700,
         target: None,
     },

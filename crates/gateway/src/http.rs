@@ -44,6 +44,27 @@ const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// What a client should wait before it tries again, in seconds, after `overloaded` and `going_away`.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// What every reply of the API has.
+pub(crate) const DRESS: [(HeaderName, HeaderValue); 5] = [
+    (
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-store, no-transform"),
+    ),
+    (
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    ),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
+    (header::VARY, HeaderValue::from_static("Origin")),
+];
+
 /// The address of the connection's other end, put on each request by the listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
@@ -163,29 +184,30 @@ async fn cors(State(shared): State<Shared>, request: Request, next: Next) -> Res
     } else {
         next.run(request).await
     };
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store, no-transform"),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::VARY, "Origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if let Some(echo) = echo {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, echo);
-        if preflight {
-            let allow = HeaderValue::from_static("authorization, content-type");
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static("GET, POST"),
-            );
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
-        }
+    dress(&mut response, echo);
+    if preflight && allowed {
+        let headers = response.headers_mut();
+        let allow = HeaderValue::from_static("authorization, content-type");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST"),
+        );
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
     }
     response
+}
+
+/// Dresses a reply of the API to a page of this origin, if it is an allowed one.
+pub(crate) fn dress(response: &mut Response, origin: Option<HeaderValue>) {
+    let headers = response.headers_mut();
+    headers.reserve(DRESS.len() + 1);
+    for (name, value) in DRESS {
+        headers.insert(name, value);
+    }
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
 }
 
 impl Asker {

@@ -13,6 +13,7 @@ mod front_door;
 pub mod fuzzing;
 mod gateway;
 mod http;
+mod http1;
 mod listener;
 mod net;
 mod ops;

@@ -35,6 +35,7 @@ pub(crate) use self::{
 };
 use crate::{
     http::{Peer, SamePort},
+    http1::{self, From, Rest},
     net::{TcpListener, TcpStream},
     shared::Shared,
 };
@@ -150,15 +151,43 @@ async fn serve(
     entry: &Entry,
     router: Router,
 ) {
-    let webtransport = entry.webtransport.then_some(SamePort);
-    let tls = entry.tls.is_some();
+    let from = From {
+        peer: Peer {
+            address: peer,
+            tls: entry.tls.is_some(),
+        },
+        same_port: entry.webtransport.then_some(SamePort),
+    };
+    let rest = if socket.is_http2() {
+        Some(Rest::from(socket))
+    } else {
+        let serving = http1::serve(shared.clone(), socket, from, router.clone());
+        tokio::pin!(serving);
+        tokio::select! {
+            biased;
+            rest = serving.as_mut() => rest,
+            () = shared.ending.cancelled() => tokio::select! {
+                biased;
+                rest = serving.as_mut() => rest,
+                () = shared.stopping.cancelled() => None,
+            },
+        }
+    };
+    if let Some(rest) = rest {
+        // Few connections need this, and it is large.
+        Box::pin(serve_with_hyper(shared, rest, from, router)).await;
+    }
+}
+
+/// HTTP/2, and what `http1` leaves of HTTP/1.1.
+async fn serve_with_hyper(shared: &Shared, rest: Rest, from: From, router: Router) {
     let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
-    let io = Io::new(socket, requests.clone(), timeouts);
+    let io = Io::new(rest.socket, rest.ahead, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(Peer { address: peer, tls });
-        if let Some(same_port) = webtransport {
+        request.extensions_mut().insert(from.peer);
+        if let Some(same_port) = from.same_port {
             request.extensions_mut().insert(same_port);
         }
         if request.method() == Method::CONNECT {

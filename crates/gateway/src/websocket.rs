@@ -27,7 +27,7 @@ use hyper::{
 };
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use perigee_session::Code;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -41,6 +41,7 @@ use tracing::debug;
 use self::carrier::Carrier;
 pub(crate) use self::silence::Silence;
 use crate::{
+    http1::{Handover, Rest},
     listener::{Held, Io},
     net::now,
 };
@@ -79,8 +80,14 @@ const MAX_CONTROL_BYTES: usize = 125 + 6;
 /// A request that asks for a WebSocket.
 pub(crate) struct Handshake {
     way: Way,
-    upgrade: OnUpgrade,
+    upgrade: Upgrade,
     protocol: Option<HeaderValue>,
+}
+
+/// Where the connection comes from when the reply is written.
+enum Upgrade {
+    Hyper(OnUpgrade),
+    Http1(oneshot::Receiver<Rest>),
 }
 
 /// How it asks.
@@ -134,7 +141,10 @@ impl Handshake {
         request: &mut Request,
         choose: impl FnOnce(&[&str]) -> Result<Option<&'static str>, NotWebSocket>,
     ) -> Result<Self, NotWebSocket> {
-        let upgrade = hyper::upgrade::on(&mut *request);
+        let upgrade = match request.extensions().get().and_then(Handover::take) {
+            Some(rest) => Upgrade::Http1(rest),
+            None => Upgrade::Hyper(hyper::upgrade::on(&mut *request)),
+        };
         let headers = request.headers();
         let connects = request.version() == Version::HTTP_2
             && request.method() == Method::CONNECT
@@ -212,8 +222,13 @@ impl Handshake {
         };
         let upgrade = self.upgrade;
         let websocket = async move {
-            let upgraded = upgrade.await.ok()?;
-            let (carrier, read) = carrier(upgraded, held, max_message_bytes)?;
+            let (carrier, read) = match upgrade {
+                Upgrade::Hyper(upgrade) => carrier(upgrade.await.ok()?, held, max_message_bytes)?,
+                Upgrade::Http1(rest) => {
+                    let Rest { socket, ahead } = rest.await.ok()?;
+                    (Carrier::socket(socket, max_message_bytes), ahead)
+                }
+            };
             let frames = WebSocketStream::from_partially_read(
                 carrier,
                 read,
@@ -246,10 +261,10 @@ fn carrier(
         ));
     }
     let parts = downcast::<TokioIo<Io>>(upgraded).ok()?;
-    let socket = parts.io.into_inner().into_socket();
+    let (socket, unread) = parts.io.into_inner().into_socket();
     Some((
         Carrier::socket(socket, max_message_bytes),
-        parts.read_buf.to_vec(),
+        [&parts.read_buf[..], &unread].concat(),
     ))
 }
 

@@ -1,5 +1,6 @@
 //! What HTTP clients see: headers, preflights, and refusals that give nothing away.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use hyper::{HeaderMap, Method};
@@ -9,10 +10,11 @@ use perigee_integration_tests::{
     client::{Client, Transport},
     gateway::{Configuration, TestGateway},
     http::{Http, Version},
-    wait::soon,
+    raw::Raw,
+    wait::{soon, until_eq},
 };
-use perigee_session::{Frame, Hello};
-use tokio::net::TcpStream;
+use perigee_session::{Code, Frame, Hello};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
 
 const OTHER: &str = "https://other.example";
@@ -284,5 +286,129 @@ async fn websocket_close(
     match soon("a close frame", websocket.next()).await {
         Some(Ok(Message::Close(Some(frame)))) => (frame.code.into(), frame.reason.to_string()),
         other => panic!("{other:?}"),
+    }
+}
+
+/// A response's head without what differs from one to the next.
+fn lasting(head: &[u8]) -> Vec<String> {
+    let mut lines: Vec<String> = String::from_utf8_lossy(head)
+        .lines()
+        .filter(|line| !line.starts_with("date:") && !line.starts_with("content-length:"))
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// Reads one response, which has a length: its head and its body.
+async fn response(client: &mut Raw) -> (Vec<u8>, Vec<u8>) {
+    let mut head = client.read_until(b"\r\n\r\n").await;
+    let end = head.windows(4).position(|window| window == b"\r\n\r\n");
+    let mut body = head.split_off(end.expect("it was read") + 4);
+    let text = String::from_utf8(head.clone()).expect("text");
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.expect("a length").parse().expect("a number");
+    while body.len() < length {
+        let len = soon("the body", client.stream.read_buf(&mut body)).await;
+        assert_ne!(len.expect("bytes"), 0, "cut: {text}");
+    }
+    assert_eq!(body.len(), length, "more than one response");
+    (head, body)
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_answered_alike_and_another_is_not_taken_for_it() {
+    let (_echo, gateway) = world().await;
+    let post = |path: &str, origin: &str, token: &[u8; 32], body: &[u8]| {
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let head = format!(
+            "POST /perigee/v1/{path} HTTP/1.1\r\nHost: gateway\r\nOrigin: {origin}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let mut polls = Raw::connect(gateway.address).await;
+    polls
+        .write(post("new/poll", ORIGIN, &[0; 32], &hello([0; 32], 1)))
+        .await;
+    let (first, welcome) = response(&mut polls).await;
+    let Ok(Some(Frame::Welcome(welcome))) = Frame::decode(&mut &welcome[..]) else {
+        panic!("no WELCOME: {welcome:?}");
+    };
+    let (sid, token) = welcome.identity.expect("a new session");
+    let (up, poll) = (format!("{sid}/up"), format!("{sid}/poll"));
+
+    // Each of these in turn on one connection, and by itself on a new one.
+    let mut ups = Raw::connect(gateway.address).await;
+    let pads = |len: usize| vec![0; 8 * len];
+    let mut other = token;
+    other[31] ^= 1;
+    let requests = [
+        (post(&up, ORIGIN, &token, &pads(1)), "200"),
+        (post(&up, ORIGIN, &token, &pads(1)), "200"),
+        (post(&up, ORIGIN, &token, &pads(1000)), "200"),
+        (post(&up, ORIGIN, &token, &pads(0)), "200"),
+        (post(&up, ORIGIN, &token, &pads(3)), "200"),
+        (post(&up, OTHER, &token, &pads(1)), "404"),
+        (post(&up, ORIGIN, &other, &pads(1)), "404"),
+        (post(&up, "https://no.example", &token, &pads(1)), "403"),
+        (post(&up, ORIGIN, &token, &pads(1)), "200"),
+    ];
+    let compare = async |ups: &mut Raw, request: &[u8], status: &str| {
+        // In two pieces, so that the body has to be waited for.
+        let (head, body) = request.split_at(request.len() - request.len().min(1));
+        ups.write(head).await;
+        ups.write(body).await;
+        let (head, _) = response(ups).await;
+        let mut alone = Raw::connect(gateway.address).await;
+        alone.write(request).await;
+        let (alone, _) = response(&mut alone).await;
+        assert_eq!(lasting(&head), lasting(&alone));
+        assert!(head.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
+    };
+    for (request, status) in &requests {
+        compare(&mut ups, request, status).await;
+    }
+    // Two at once are answered one after the other.
+    let (again, _) = &requests[0];
+    ups.write([&again[..], again].concat()).await;
+    let both = ups.read_until(b"\r\n\r\n").await;
+    let both = [both, ups.read_until(b"\r\n\r\n").await].concat();
+    assert_eq!(String::from_utf8_lossy(&both).matches("200 OK").count(), 2);
+
+    for (n, token, status) in [
+        (2, token, "200"),
+        (3, token, "200"),
+        (4, other, "404"),
+        (5, token, "200"),
+    ] {
+        polls
+            .write(post(&poll, ORIGIN, &[0; 32], &hello(token, n)))
+            .await;
+        let (head, _) = response(&mut polls).await;
+        assert!(
+            head.starts_with(format!("HTTP/1.1 {status} ").as_bytes()),
+            "{n}"
+        );
+        if status == "200" {
+            assert_eq!(lasting(&head), lasting(&first));
+        }
+    }
+    let mut end = Vec::new();
+    Frame::Reset {
+        stream: 0,
+        code: Code::Closed,
+        ack: 0,
+        text: "",
+    }
+    .encode(&mut end);
+    ups.write(post(&up, ORIGIN, &token, &end)).await;
+    response(&mut ups).await;
+    until_eq(0, || gateway.counts().sessions).await;
+    for (request, _) in &requests[..2] {
+        compare(&mut ups, request, "404").await;
     }
 }

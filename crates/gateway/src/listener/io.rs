@@ -17,6 +17,7 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -105,6 +106,8 @@ pub(crate) struct ClientSocket {
 #[derive(Debug)]
 pub(crate) struct Io {
     socket: ClientSocket,
+    /// What was read of it and comes first.
+    ahead: Bytes,
     requests: Requests,
     head: Duration,
     idle: Duration,
@@ -122,12 +125,27 @@ impl ClientSocket {
             _accepted: accepted,
         }
     }
+
+    /// Whether the two ends agreed on HTTP/2 by TLS.
+    pub(super) fn is_http2(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(_) => false,
+            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
 }
 
 impl Io {
-    pub(super) fn new(socket: ClientSocket, requests: Requests, timeouts: &Timeouts) -> Self {
+    /// A connection of which `ahead` was read already.
+    pub(super) fn new(
+        socket: ClientSocket,
+        ahead: Vec<u8>,
+        requests: Requests,
+        timeouts: &Timeouts,
+    ) -> Self {
         Self {
             socket,
+            ahead: ahead.into(),
             requests,
             head: timeouts.head,
             idle: timeouts.http_idle,
@@ -137,9 +155,9 @@ impl Io {
         }
     }
 
-    /// The bare connection, when HTTP is done with it.
-    pub(crate) fn into_socket(self) -> ClientSocket {
-        self.socket
+    /// The bare connection, when HTTP is done with it, and what HTTP did not look at.
+    pub(crate) fn into_socket(self) -> (ClientSocket, Bytes) {
+        (self.socket, self.ahead)
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -184,6 +202,11 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let len = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
         if let Poll::Ready(result) = Pin::new(&mut self.socket).poll_read(cx, buffer) {
             return Poll::Ready(result);
         }

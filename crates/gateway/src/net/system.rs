@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use socket2::{SockRef, TcpKeepalive};
@@ -52,6 +52,11 @@ pub(crate) fn keep_alive(stream: &TcpStream, after: Duration) -> io::Result<()> 
 /// Makes the end of the connection a reset rather than FIN.
 pub(crate) fn reset_when_dropped(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// The time of day, for who is told it; nothing else depends on it.
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Random bytes that nobody can guess.

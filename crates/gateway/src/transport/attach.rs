@@ -50,6 +50,23 @@ pub(crate) fn find(
     })
 }
 
+/// The same for a session that is known, if HELLO has its token.
+pub(super) fn known(
+    commands: mpsc::Sender<Command>,
+    mut message: Bytes,
+    is_its_token: impl FnOnce(&[u8; TOKEN_LEN]) -> bool,
+) -> Result<Attach, Refusal> {
+    let hello = take_hello(&mut message)?;
+    if !is_its_token(&hello.token) {
+        return Err(Refusal::new(Code::Lost, "no such session"));
+    }
+    Ok(Attach {
+        commands,
+        hello,
+        frames: message,
+    })
+}
+
 /// Takes HELLO off the front of `message`.
 pub(crate) fn take_hello(message: &mut Bytes) -> Result<Hello, Refusal> {
     let mut rest = &message[..];
@@ -70,6 +87,11 @@ pub(crate) fn take_hello(message: &mut Bytes) -> Result<Hello, Refusal> {
 }
 
 impl Attach {
+    /// The session that was found, and the token that it was found by.
+    pub(super) fn known_session(&self) -> (mpsc::Sender<Command>, [u8; TOKEN_LEN]) {
+        (self.commands.clone(), self.hello.token)
+    }
+
     /// Gives the downlink to the session, or back if the session just ended.
     pub(crate) async fn deliver(self, downlink: Downlink) -> Result<(), (Downlink, Code)> {
         let attachment = NewAttachment {

@@ -8,12 +8,16 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
-use perigee_session::Code;
-use tokio::sync::oneshot;
+use bytes::Bytes;
+use perigee_session::{Code, TOKEN_LEN};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{attach, stream::refusal_text};
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
+    http1::Known,
+    registry::NEW,
+    session_task::Command,
     shared::Shared,
 };
 
@@ -26,6 +30,26 @@ pub(crate) async fn handle(
 ) -> Result<Response, Refusal> {
     let message = read_body(&shared, request).await?;
     let attach = attach::find(&shared, &sid, &asker, message)?;
+    let (commands, token) = attach.known_session();
+    let mut response = frames_response(Body::from(hold(attach).await?));
+    if sid != NEW {
+        response
+            .extensions_mut()
+            .insert(Known::Poll(commands, token));
+    }
+    Ok(response)
+}
+
+/// Answers a poll of a known session, if HELLO in `message` has its token.
+pub(crate) async fn answer(
+    commands: mpsc::Sender<Command>,
+    message: Bytes,
+    is_its_token: impl FnOnce(&[u8; TOKEN_LEN]) -> bool,
+) -> Result<Vec<u8>, Refusal> {
+    hold(attach::known(commands, message, is_its_token)?).await
+}
+
+async fn hold(attach: attach::Attach) -> Result<Vec<u8>, Refusal> {
     let (reply, frames) = oneshot::channel();
     let downlink = super::Downlink::Poll(Downlink::new(reply));
     attach
@@ -33,10 +57,9 @@ pub(crate) async fn handle(
         .await
         .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
     // The session answers within the hold, or is over.
-    let frames = frames
+    frames
         .await
-        .map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))?;
-    Ok(frames_response(Body::from(frames)))
+        .map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))
 }
 
 /// The reply of a poll that is held.

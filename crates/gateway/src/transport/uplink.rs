@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::form;
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
+    http1::Known,
     session_task::Command,
     shared::Shared,
 };
@@ -37,7 +38,9 @@ pub(crate) async fn handle(
     let commands = find(&shared, &sid, &token, &asker)?;
     let body = read_body(&shared, request).await?;
     let frames = apply(&commands, body).await?;
-    Ok(frames_response(Body::from(frames)))
+    let mut response = frames_response(Body::from(frames));
+    response.extensions_mut().insert(Known::Uplink(commands));
+    Ok(response)
 }
 
 fn find(
@@ -52,7 +55,11 @@ fn find(
         .ok_or_else(lost)
 }
 
-async fn apply(commands: &mpsc::Sender<Command>, body: Bytes) -> Result<Vec<u8>, Refusal> {
+/// Has the session apply frames, and returns what it answers.
+pub(crate) async fn apply(
+    commands: &mpsc::Sender<Command>,
+    body: Bytes,
+) -> Result<Vec<u8>, Refusal> {
     let (reply, frames) = oneshot::channel();
     commands
         .send(Command::Up { body, reply })

@@ -1,0 +1,515 @@
+//! HTTP/1.1 as browsers speak it to us, without hyper: what a request of an HTTP transport costs is mostly HTTP.
+//!
+//! Only requests that cannot be misunderstood are read here (`head`); with any other the connection goes to hyper, with
+//! all that was read of it. A request goes to the same routes, unless it is the same again as one before it on the
+//! connection but for its body (`again`).
+//!
+//! Invariants:
+//! - a connection that waits owns no buffer: bytes are read into one of the thread;
+//! - every wait for the peer has a deadline, except while a request is being served;
+//! - the bytes after a request are not touched before its reply is written.
+
+mod again;
+mod head;
+mod reply;
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io, mem,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
+use tower_service::Service;
+
+pub(crate) use self::again::Known;
+use self::{
+    again::{Again, Places},
+    head::{Beginning, Plain},
+    reply::{Framing, Sending},
+};
+use crate::{
+    http::{self, Peer, Refusal, SamePort},
+    listener::ClientSocket,
+    shared::Shared,
+    transport::{poll, uplink},
+};
+
+/// Bytes read at a time.
+const READ_LEN: usize = 16 * 1024;
+/// A head that comes in more pieces than this is left to hyper.
+const MAX_HEAD_PIECES: u32 = 4;
+/// Bytes that are read while a request is being served, to see whether the peer is still there.
+const GLANCE_LEN: usize = 512;
+
+thread_local! {
+    /// One read buffer per thread: no connection owns memory for bytes that are not there.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_LEN]);
+}
+
+/// A connection that goes on otherwise, and what was read of that.
+pub(crate) struct Rest {
+    pub(crate) socket: ClientSocket,
+    pub(crate) ahead: Vec<u8>,
+}
+
+impl std::convert::From<ClientSocket> for Rest {
+    fn from(socket: ClientSocket) -> Self {
+        Self {
+            socket,
+            ahead: Vec::new(),
+        }
+    }
+}
+
+/// On a request for another protocol: where the connection comes when the reply that grants it was written.
+#[derive(Clone)]
+pub(crate) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Rest>>>>);
+
+impl Handover {
+    /// None the second time.
+    pub(crate) fn take(&self) -> Option<oneshot::Receiver<Rest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Who the requests of a connection come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From {
+    pub(crate) peer: Peer,
+    pub(crate) same_port: Option<SamePort>,
+}
+
+/// Serves requests until the connection ends, or one comes that is for hyper.
+pub(crate) async fn serve(
+    shared: Shared,
+    socket: ClientSocket,
+    from: From,
+    router: Router,
+) -> Option<Rest> {
+    let head = shared.config.timeouts.head;
+    let mut connection = Connection {
+        shared,
+        socket,
+        from,
+        router,
+        again: None,
+        ahead: Vec::new(),
+        wanted: 0,
+        pieces: 0,
+        timer: Timer::new(head),
+    };
+    loop {
+        let next = poll_fn(|cx| connection.poll_next(cx)).await;
+        let outcome = match next {
+            Next::Request(plain) => Box::pin(connection.ask(plain)).await,
+            Next::Again(body) => connection.ask_again(body).await,
+            Next::Other => return Some(connection.into_rest()),
+            Next::End => Ok(After::End),
+        };
+        match outcome {
+            Ok(After::Request) => connection
+                .timer
+                .set(connection.shared.config.timeouts.http_idle),
+            Ok(After::Handover(to)) => {
+                // Who asked for it may have gone.
+                _ = to.send(connection.into_rest());
+                return None;
+            }
+            Ok(After::End) => {
+                _ = poll_fn(|cx| Pin::new(&mut connection.socket).poll_shutdown(cx)).await;
+                return None;
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+struct Connection {
+    shared: Shared,
+    socket: ClientSocket,
+    from: From,
+    router: Router,
+    again: Option<Again>,
+    /// What was read and not used yet.
+    ahead: Vec<u8>,
+    /// How many bytes of that have to be there before it is looked at again.
+    wanted: usize,
+    /// In how many pieces a head has come so far.
+    pieces: u32,
+    timer: Timer,
+}
+
+/// What comes next on a connection.
+enum Next {
+    Request(Box<(Plain, Option<Places>)>),
+    /// The same as before, with this body.
+    Again(Bytes),
+    /// What hyper is for.
+    Other,
+    End,
+}
+
+/// What follows a reply.
+enum After {
+    Request,
+    Handover(oneshot::Sender<Rest>),
+    End,
+}
+
+impl Connection {
+    fn into_rest(self) -> Rest {
+        Rest {
+            socket: self.socket,
+            ahead: self.ahead,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if !self.ahead.is_empty() && self.ahead.len() >= self.wanted {
+            let ahead = mem::take(&mut self.ahead);
+            if let Some(next) = self.take(&ahead) {
+                return Poll::Ready(next);
+            }
+        }
+        if self.ahead.is_empty() && self.shared.ending.is_cancelled() {
+            return Poll::Ready(Next::End);
+        }
+        while let Poll::Ready(next) = READ_BUFFER.with_borrow_mut(|b| self.poll_take(b, cx)) {
+            if let Some(next) = next {
+                self.timer.stop();
+                return Poll::Ready(next);
+            }
+        }
+        ready!(self.timer.poll(cx));
+        Poll::Ready(self.late())
+    }
+
+    /// Who said nothing is not told; what came so far is for hyper to answer.
+    fn late(&self) -> Next {
+        if self.ahead.is_empty() {
+            Next::End
+        } else {
+            Next::Other
+        }
+    }
+
+    fn poll_take(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        let bytes = match ready!(self.poll_read(buffer, cx)) {
+            Err(_) => return Poll::Ready(Some(Next::End)),
+            Ok(0) => return Poll::Ready(Some(self.late())),
+            Ok(len) => &buffer[..len],
+        };
+        if self.ahead.is_empty() {
+            return Poll::Ready(self.take(bytes));
+        }
+        self.ahead.extend_from_slice(bytes);
+        if self.ahead.len() < self.wanted {
+            return Poll::Ready(None);
+        }
+        let ahead = mem::take(&mut self.ahead);
+        Poll::Ready(self.take(&ahead))
+    }
+
+    fn poll_read(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Takes a request off the front of what came, if it is whole; keeps what is not taken.
+    fn take(&mut self, bytes: &[u8]) -> Option<Next> {
+        if let Some((head_len, body_len)) =
+            self.again.as_ref().and_then(|again| again.matches(bytes))
+        {
+            let len = head_len + body_len;
+            if bytes.len() < len {
+                return self.wait_for_body(bytes, len);
+            }
+            self.keep(&bytes[len..]);
+            return Some(Next::Again(Bytes::copy_from_slice(&bytes[head_len..len])));
+        }
+        match head::read(bytes) {
+            Beginning::Request(plain, len) => {
+                let path = plain.request.uri().path();
+                let may_come_again = path.ends_with("/up") || path.ends_with("/poll");
+                let places = may_come_again.then(|| Places::of(bytes, &plain)).flatten();
+                self.keep(&bytes[len..]);
+                Some(Next::Request(Box::new((*plain, places))))
+            }
+            Beginning::Body(len) => self.wait_for_body(bytes, len),
+            Beginning::Head if self.pieces < MAX_HEAD_PIECES && bytes.len() < READ_LEN => {
+                if self.pieces == 0 {
+                    self.timer.set(self.shared.config.timeouts.head);
+                }
+                self.ahead.extend_from_slice(bytes);
+                self.pieces += 1;
+                self.wanted = bytes.len() + 1;
+                None
+            }
+            Beginning::Head | Beginning::Other => {
+                self.ahead.extend_from_slice(bytes);
+                Some(Next::Other)
+            }
+        }
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        self.ahead.extend_from_slice(rest);
+        (self.wanted, self.pieces) = (0, 0);
+    }
+
+    fn wait_for_body(&mut self, bytes: &[u8], len: usize) -> Option<Next> {
+        self.timer.set(self.shared.config.timeouts.body);
+        self.ahead.reserve_exact(len);
+        self.ahead.extend_from_slice(bytes);
+        self.wanted = len;
+        None
+    }
+
+    /// Ready when the peer is gone. What it says beforehand is kept, and then nothing more is read.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while self.ahead.is_empty() {
+            let mut glance = [0; GLANCE_LEN];
+            match ready!(self.poll_read(&mut glance, cx)) {
+                Err(error) => return Poll::Ready(error),
+                Ok(0) => return Poll::Ready(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => self.ahead.extend_from_slice(&glance[..len]),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What `answer` comes to, unless the peer is gone before.
+    async fn until_gone<T>(&mut self, answer: impl Future<Output = T>) -> io::Result<T> {
+        let mut answer = pin!(answer);
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => self.poll_gone(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Has a request answered by the one who is responsible for its path.
+    async fn ask(&mut self, asked: Box<(Plain, Option<Places>)>) -> io::Result<After> {
+        let (plain, places) = *asked;
+        let mut request = plain.request;
+        let extensions = request.extensions_mut();
+        extensions.insert(self.from.peer);
+        if let Some(same_port) = self.from.same_port {
+            extensions.insert(same_port);
+        }
+        let mut handover = None;
+        if plain.upgrades {
+            let (to, from) = oneshot::channel();
+            extensions.insert(Handover(Arc::new(Mutex::new(Some(from)))));
+            handover = Some(to);
+        }
+        let answer = self.router.call(request);
+        let mut response = match self.until_gone(answer).await? {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if let (Some(known), Some(places)) = (response.extensions_mut().remove(), places) {
+            self.again = Some(places.with(known));
+        }
+        let status = response.status();
+        let after = self.reply(response).await?;
+        Ok(match handover {
+            Some(to) if status == StatusCode::SWITCHING_PROTOCOLS => After::Handover(to),
+            _ => after,
+        })
+    }
+
+    /// Answers a request of which all but the body is known.
+    async fn ask_again(&mut self, body: Bytes) -> io::Result<After> {
+        let Some(again) = &self.again else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let known = again.known.clone();
+        let answer = async {
+            match known {
+                Known::Uplink(commands) => uplink::apply(&commands, body).await,
+                Known::Poll(commands, token) => {
+                    let same = |shown: &_| again::is_token(&token, shown);
+                    poll::answer(commands, body, same).await
+                }
+            }
+        };
+        let answer = self.until_gone(answer).await?;
+        let origin = self.again.as_ref().and_then(Again::origin);
+        let frames = match answer {
+            Ok(frames) => frames,
+            Err(refusal) => {
+                let origin = origin.and_then(|origin| HeaderValue::from_bytes(origin).ok());
+                // The session it was about is over.
+                self.again = None;
+                return Box::pin(self.refuse(refusal, origin)).await;
+            }
+        };
+        let closes = self.shared.ending.is_cancelled();
+        let mut sending = Sending::default();
+        sending.frames(origin, frames, closes);
+        poll_fn(|cx| self.poll_write(&mut sending, cx)).await?;
+        Ok(After::request_unless(closes))
+    }
+
+    async fn refuse(&mut self, refusal: Refusal, origin: Option<HeaderValue>) -> io::Result<After> {
+        let mut response = refusal.into_response();
+        http::dress(&mut response, origin);
+        self.reply(response).await
+    }
+
+    async fn reply(&mut self, response: Response) -> io::Result<After> {
+        let (parts, mut body) = response.into_parts();
+        let has_none = parts.status.is_informational()
+            || matches!(
+                parts.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        let framing = match body.size_hint().exact() {
+            _ if has_none => Framing::Empty,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked,
+        };
+        let closes = self.shared.ending.is_cancelled() && !parts.status.is_informational();
+        let mut sending = Sending::default();
+        sending.head(parts.status, &parts.headers, framing, closes);
+        drop(parts);
+        let mut ended = framing == Framing::Empty;
+        poll_fn(|cx| self.poll_body(&mut body, framing, &mut sending, &mut ended, cx)).await?;
+        Ok(After::request_unless(closes))
+    }
+
+    /// Sends a body, piece by piece, as fast as the peer takes it.
+    fn poll_body(
+        &mut self,
+        body: &mut Body,
+        framing: Framing,
+        sending: &mut Sending,
+        ended: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            while !*ended && sending.has_room() {
+                match Pin::new(&mut *body).poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Some(Ok(frame))) => {
+                        if let Ok(data) = frame.into_data() {
+                            sending.piece(data, framing);
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(io::Error::other(error)));
+                    }
+                    Poll::Ready(None) => {
+                        *ended = true;
+                        sending.end(framing);
+                    }
+                }
+            }
+            if !sending.is_empty() {
+                ready!(self.poll_write(sending, cx))?;
+            } else if *ended {
+                return Poll::Ready(Ok(()));
+            } else {
+                return self.poll_gone(cx).map(Err);
+            }
+        }
+    }
+
+    /// Writes all of it; `Err` also when the peer takes nothing for too long.
+    fn poll_write(&mut self, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let socket = Pin::new(&mut self.socket);
+            let is_written = sending.is_empty();
+            let polled = if is_written {
+                // TLS may hold some of it.
+                socket.poll_flush(cx).map_ok(|()| 0)
+            } else {
+                socket.poll_write_vectored(cx, &sending.runs())
+            };
+            match polled {
+                Poll::Pending => {
+                    if self.timer.at.is_none() {
+                        self.timer.set(self.shared.config.timeouts.peer_dead);
+                    }
+                    ready!(self.timer.poll(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Ready(len) => {
+                    let len = len?;
+                    self.timer.stop();
+                    if is_written {
+                        return Poll::Ready(Ok(()));
+                    } else if len == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    sending.advance(len);
+                }
+            }
+        }
+    }
+}
+
+impl After {
+    fn request_unless(closes: bool) -> Self {
+        if closes { Self::End } else { Self::Request }
+    }
+}
+
+/// A deadline that costs nothing to move: the system's timer is moved only when it fires too early.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    at: Option<Instant>,
+}
+
+impl Timer {
+    fn new(after: Duration) -> Self {
+        let at = Instant::now() + after;
+        Self {
+            sleep: Box::pin(sleep_until(at)),
+            at: Some(at),
+        }
+    }
+
+    fn set(&mut self, after: Duration) {
+        self.at = Some(Instant::now() + after);
+    }
+
+    fn stop(&mut self) {
+        self.at = None;
+    }
+
+    /// Ready when the deadline has passed.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
+        if self.sleep.deadline() > at {
+            self.sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            if self.sleep.deadline() >= at {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(at);
+        }
+    }
+}
