@@ -1,6 +1,14 @@
 //! Backends: servers that echo, and sockets that a story plays by hand.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use socket2::SockRef;
 use tokio::{
@@ -60,6 +68,7 @@ impl Backend {
 pub struct Echo {
     /// Where it listens.
     pub address: SocketAddr,
+    accepted: Arc<AtomicU64>,
     _task: JoinSet<()>,
 }
 
@@ -73,12 +82,15 @@ impl Echo {
     pub async fn start_on(address: &str) -> Self {
         let backend = Backend::listen_on(address).await;
         let address = backend.address;
+        let accepted = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&accepted);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     Ok((stream, _)) = backend.listener.accept() => {
+                        count.fetch_add(1, Relaxed);
                         connections.spawn(echo(stream));
                     }
                     Some(_) = connections.join_next() => {}
@@ -87,8 +99,15 @@ impl Echo {
         });
         Self {
             address,
+            accepted,
             _task: task,
         }
+    }
+
+    /// How many connections reached it so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
     }
 }
 

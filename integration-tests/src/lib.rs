@@ -19,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod random;
 pub mod raw;
+pub mod raw_http2;
 pub mod tls;
 pub mod wait;
 pub mod webtransport;

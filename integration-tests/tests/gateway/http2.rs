@@ -12,6 +12,7 @@ use perigee_integration_tests::{
     process::Process,
     proxy::{Fate, Proxy},
     raw::Raw,
+    raw_http2::{PREFACE, frame},
     wait::{soon, until_eq},
 };
 use tokio::{
@@ -290,15 +291,6 @@ async fn a_websocket_keeps_its_connection_in_use() {
     gateway.until_empty().await;
 }
 
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(body.len())
-        .expect("a short frame")
-        .to_be_bytes();
-    [&len[1..], &[kind, flags], &stream.to_be_bytes(), body].concat()
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET http://gateway/`, in HPACK.
 const GET: &[u8] = b"\x82\x86\x84\x41\x07gateway";
 

@@ -19,6 +19,7 @@ mod server_names;
 mod shutdown;
 mod slow_clients;
 mod smuggling;
+mod smuggling_http2;
 mod stomp;
 mod surface;
 mod tickets;
