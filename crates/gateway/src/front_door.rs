@@ -20,13 +20,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, Bytes};
-use futures_util::{Sink, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use perigee_session::{Code, StreamStats};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
 pub(crate) use crate::service::{
-    Caller, Framing, Leg, Message as ServiceMessage, begin, xmpp_client_limits,
+    Caller, Framing, Leg, Message as ServiceMessage, begin, words_for_unreached, xmpp_client_limits,
 };
 use crate::{
     backend::Unreached,
@@ -34,7 +34,6 @@ use crate::{
     net::now,
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit, ServiceName},
-    service,
     shared::Shared,
     websocket::{Handshake, NotWebSocket, Silence, WebSocket},
 };
@@ -49,6 +48,8 @@ pub(crate) struct Door {
     pub(crate) transport: &'static str,
     /// Picks one of the subprotocols that a client offers, or none of them.
     pub(crate) choose: fn(&[&str]) -> Result<Option<&'static str>, NotWebSocket>,
+    /// Whether a client may send messages that are not text.
+    pub(crate) takes_binary: bool,
     /// What messages the gateway sends, by the subprotocol.
     pub(crate) framing: fn(Option<&'static str>) -> Framing,
     /// Longest message of a client.
@@ -103,6 +104,7 @@ pub(crate) async fn enter(
             };
             let mut visit = Visit {
                 websocket,
+                takes_binary: door.takes_binary,
                 up: Bytes::new(),
                 has_left: false,
                 broken: None,
@@ -110,24 +112,45 @@ pub(crate) async fn enter(
                 shared: &shared,
                 buffered: 0,
             };
-            let (code, text) = visit.run(permit, caller, &mut record).await;
+            let (leg, (code, text)) = visit.run(permit, caller, &mut record).await;
+            // Neither side waits for the other to let go.
+            let leave = async {
+                if let Some(leg) = leg {
+                    leg.goodbye().await;
+                }
+            };
+            let close = async {
+                match visit.broken.and_then(|broken| broken.close) {
+                    Some(number) => visit.websocket.end_as(number, text).await,
+                    None => visit.websocket.end(code, text).await,
+                }
+            };
+            tokio::join!(leave, close);
             record.log(&asker.client, "", code, text, &visit.stats, now());
             visit.settle(0);
-            visit.websocket.end(code, text).await;
         }
     });
     response
 }
 
+/// A WebSocket that is none of its protocol's.
+#[derive(Clone, Copy)]
+struct Broken {
+    end: (Code, &'static str),
+    /// The close code that RFC 6455 has for it, instead of ours.
+    close: Option<CloseCode>,
+}
+
 /// One client behind a door.
 struct Visit<'a> {
     websocket: WebSocket,
+    takes_binary: bool,
     /// What of the last message the service has not taken yet.
     up: Bytes,
     /// The client closed its WebSocket, or lost it.
     has_left: bool,
     /// Why the gateway ends a WebSocket that it cannot read on.
-    broken: Option<(Code, &'static str)>,
+    broken: Option<Broken>,
     stats: StreamStats,
     shared: &'a Shared,
     /// What this visit holds of the process-wide budget.
@@ -135,25 +158,27 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Carries messages until one side ends, leaves the backend, and says how it ended.
+    /// Carries messages until one side ends, and says how it ended, with what is to be left in good order.
     async fn run(
         &mut self,
         permit: Permit,
         caller: Caller,
         record: &mut StreamRecord,
-    ) -> (Code, &'static str) {
+    ) -> (Option<Leg>, (Code, &'static str)) {
         let shared = self.shared;
         let mut silence = Silence::new(&shared.config.timeouts);
         let begun = tokio::select! {
             biased;
-            begun = begin(permit, caller, shared.clone()) => begun,
-            () = shared.ending.cancelled() => return (Code::GoingAway, ""),
+            begun = begin(permit.clone(), caller.clone(), shared.clone()) => begun,
+            () = shared.ending.cancelled() => return (None, (Code::GoingAway, "")),
         };
         let mut leg = match begun {
             Ok(leg) => leg,
             Err(Unreached { code, detail }) => {
                 record.detail = Some(detail);
-                return (code, "");
+                let words = words_for_unreached(&permit, &caller, code);
+                _ = timeout(LAST_WORDS_TIMEOUT, self.answer(words)).await;
+                return (None, (code, ""));
             }
         };
         let carried = poll_fn(|cx| {
@@ -178,8 +203,24 @@ impl Visit<'_> {
             )
             .await;
         }
-        leg.goodbye().await;
-        end
+        (Some(leg), end)
+    }
+
+    /// Says these words to the first message of the client.
+    async fn answer(&mut self, words: Vec<ServiceMessage>) {
+        if words.is_empty() {
+            return;
+        }
+        while let Some(Ok(message)) = self.websocket.next().await {
+            if message.is_text() || message.is_binary() {
+                break;
+            }
+        }
+        for word in words {
+            if self.websocket.send(frame(word)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Ready when the connection is over, and the client has all that was said before.
@@ -193,7 +234,8 @@ impl Visit<'_> {
             let now = now();
             let took = self.take_up(leg, silence, cx);
             if self.has_left {
-                return Poll::Ready(Ok(self.broken.unwrap_or((Code::Closed, ""))));
+                let end = self.broken.map_or((Code::Closed, ""), |broken| broken.end);
+                return Poll::Ready(Ok(end));
             }
             let may_read = !self.shared.memory_is_full();
             let again = leg.pump(may_read, now, cx)?;
@@ -248,12 +290,27 @@ impl Visit<'_> {
             };
             silence.broken();
             match message {
+                Some(Ok(Message::Binary(_))) if !self.takes_binary => {
+                    self.breaks(
+                        Code::Protocol,
+                        "a message that is not text",
+                        Some(CloseCode::Unsupported),
+                    );
+                    return took;
+                }
                 Some(Ok(Message::Binary(bytes))) => self.up = bytes,
                 Some(Ok(Message::Text(text))) => self.up = text.into(),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(Error::Capacity(_))) => {
-                    self.broken = Some((Code::Limit, "a message beyond the limit"));
-                    self.has_left = true;
+                    self.breaks(Code::Limit, "a message beyond the limit", None);
+                    return took;
+                }
+                Some(Err(Error::Utf8(_))) => {
+                    self.breaks(
+                        Code::Protocol,
+                        "text that is not UTF-8",
+                        Some(CloseCode::Invalid),
+                    );
                     return took;
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {
@@ -262,6 +319,12 @@ impl Visit<'_> {
                 }
             }
         }
+    }
+
+    fn breaks(&mut self, code: Code, text: &'static str, close: Option<CloseCode>) {
+        let end = (code, text);
+        self.broken = Some(Broken { end, close });
+        self.has_left = true;
     }
 
     /// Sends the client what the service has for it, as far as it takes it, and says whether that
@@ -283,12 +346,8 @@ impl Visit<'_> {
             };
             self.stats.written += message.as_bytes().len() as u64;
             self.stats.acked = self.stats.written;
-            let message = match message {
-                service::Message::Text(text) => Message::text(text),
-                service::Message::Binary(bytes) => Message::Binary(bytes),
-            };
             // An error shows again at the next poll.
-            _ = Pin::new(&mut self.websocket).start_send(message);
+            _ = Pin::new(&mut self.websocket).start_send(frame(message));
             sent = true;
         }
     }
@@ -298,6 +357,13 @@ impl Visit<'_> {
         let buffered_bytes = &self.shared.stats.buffered_bytes;
         buffered_bytes.exchange(self.buffered, buffered);
         self.buffered = buffered;
+    }
+}
+
+fn frame(message: ServiceMessage) -> Message {
+    match message {
+        ServiceMessage::Text(text) => Message::text(text),
+        ServiceMessage::Binary(bytes) => Message::Binary(bytes),
     }
 }
 

@@ -170,6 +170,16 @@ impl Output {
     }
 }
 
+/// What the client is told of a backend that was not reached, in words of the protocol where it has any.
+pub(crate) fn words_for_unreached(permit: &Permit, caller: &Caller, code: Code) -> Vec<Message> {
+    let mut out = Output::default();
+    if let Some(ServiceSettings::Xmpp(settings)) = &permit.backend.service {
+        let now = now();
+        xmpp::Xmpp::new(settings, caller, now).unreached(code, now, &mut out);
+    }
+    out.client.into()
+}
+
 /// Connects to a backend and begins its service.
 pub(crate) async fn begin(
     permit: Permit,

@@ -292,6 +292,11 @@ impl WebSocket {
         } else {
             reason
         };
+        self.end_as(number, reason).await;
+    }
+
+    /// The same for what RFC 6455 has a close code of its own.
+    pub(crate) async fn end_as(&mut self, number: CloseCode, reason: &'static str) {
         let goodbye = async {
             let frame = CloseFrame {
                 code: number,

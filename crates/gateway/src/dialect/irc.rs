@@ -21,6 +21,7 @@ static DOOR: Door = Door {
     service: ServiceName::Irc,
     transport: "irc-websocket",
     choose: subprotocol,
+    takes_binary: true,
     framing,
     max_message_bytes: MAX_MESSAGE_BYTES,
 };

@@ -19,6 +19,7 @@ static DOOR: Door = Door {
     service: ServiceName::Stomp,
     transport: "stomp-websocket",
     choose: subprotocol,
+    takes_binary: true,
     framing: |_| Framing::Either,
     max_message_bytes: MAX_MESSAGE_BYTES,
 };

@@ -20,6 +20,7 @@ static DOOR: Door = Door {
     service: ServiceName::Xmpp,
     transport: "xmpp-websocket",
     choose: subprotocol,
+    takes_binary: false,
     framing: |_| Framing::Text,
     max_message_bytes: MAX_STANZA_BYTES,
 };

@@ -101,6 +101,11 @@ impl Xmpp {
         out.send_backend(bytes);
     }
 
+    /// There is no server to speak to.
+    pub(super) fn unreached(&mut self, code: Code, now: Instant, out: &mut Output) {
+        self.fail("remote-connection-failed", (code, ""), now, out);
+    }
+
     /// Takes one element, header or end of the client.
     fn client_sends(&mut self, message: Xml, now: Instant, out: &mut Output) {
         match message {

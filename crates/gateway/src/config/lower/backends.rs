@@ -6,7 +6,7 @@ use super::{
     super::{
         defaults,
         file::{BackendFile, File},
-        problem::{At, Place, Problems},
+        problem::{At, Problems},
     },
     Surroundings, canonical, parsed, ranges, services, settings,
 };
@@ -73,14 +73,7 @@ fn backend(
     };
     let address = parsed(at, parse_address, problems);
     let xmpp = services::xmpp(&name.place, table, address.as_ref(), problems);
-    let tls = tls(
-        &name.place,
-        table,
-        address.as_ref(),
-        xmpp.as_ref(),
-        resolve,
-        problems,
-    );
+    let tls = tls(table, address.as_ref(), xmpp.as_ref(), resolve, problems);
     let (tls, starttls) = match &xmpp {
         Some(xmpp) if xmpp.starttls => (None, tls),
         _ => (tls, None),
@@ -124,7 +117,6 @@ fn parse_address(text: &str) -> Result<BackendAddress, Malformed> {
 }
 
 fn tls(
-    place: &Place,
     table: &BackendFile,
     address: Option<&BackendAddress>,
     xmpp: Option<&services::Xmpp>,
@@ -159,23 +151,20 @@ fn tls(
         }
         return None;
     }
+    if let (Some(BackendAddress::Unix(_)), Some(at)) = (address, &table.tls) {
+        problems.report(
+            &at.place,
+            "has no effect on a Unix socket, whose bytes do not leave the machine",
+            "remove it",
+        );
+        return None;
+    }
     // A server of XMPP proves that it is its domain's, wherever it stands (RFC 6120 §13.7.2).
     let of_domain = xmpp.and_then(services::Xmpp::certified).map(Some);
     let name = match (name.or(of_domain), address) {
         (Some(name), _) => name,
         (None, Some(BackendAddress::Tcp(address))) => Some(address.host.clone()),
-        (None, Some(BackendAddress::Unix(_))) => {
-            let place = place.missing("tls_name");
-            let problem =
-                "is missing, as a Unix socket has no name that a certificate could be for";
-            problems.missing(
-                &place,
-                problem,
-                "write the name that the certificate is for",
-            );
-            None
-        }
-        (None, None) => None,
+        (None, Some(BackendAddress::Unix(_)) | None) => None,
     };
     name.map(|name| BackendTls { name, ca })
 }
