@@ -391,18 +391,19 @@ export function connect(...args) {
 
 export const createConnection = connect;
 
-/** @param {string} text @returns {0 | 4 | 6} */
+/** As Node's: anything may be asked about. @param {unknown} text @returns {0 | 4 | 6} */
 export function isIP(text) {
   return isIPv4(text) ? 4 : isIPv6(text) ? 6 : 0;
 }
 
-/** @param {string} text */
+/** @param {unknown} text */
 export function isIPv4(text) {
-  return /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/.test(text);
+  return /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/.test(String(text));
 }
 
-/** @param {string} text */
-export function isIPv6(text) {
+/** @param {unknown} asked */
+export function isIPv6(asked) {
+  const text = String(asked);
   if (!text.includes(':') || /[^\da-f:.%]/i.test(text.replace(/%.*$/s, ''))) return false;
   try {
     return new URL(`http://[${text.replace(/%.+$/s, '')}]`).hostname !== '';

@@ -98,7 +98,7 @@ test('errors have the codes that libraries look for', async (t) => {
 });
 
 test('addresses are known as Node knows them', () => {
-  for (const text of ['1.2.3.4', '255.255.255.255', '256.1.1.1', '1.2.3', '1.2.3.4.5', '1.2.3.', '::', '::1', 'fe80::1%eth0', '1::2::3', 'g::', '::ffff:1.2.3.4', '', 'a', '12345::', '1:2:3:4:5:6:7:8']) {
-    assert.equal(net.isIP(text), real.isIP(text), text);
+  for (const text of /** @type {string[]} */ ([undefined, null, 5, {}, '1.2.3.4', '255.255.255.255', '256.1.1.1', '1.2.3', '1.2.3.4.5', '1.2.3.', '::', '::1', 'fe80::1%eth0', '1::2::3', 'g::', '::ffff:1.2.3.4', '', 'a', '12345::', '1:2:3:4:5:6:7:8'])) {
+    assert.equal(net.isIP(text), real.isIP(text), String(text));
   }
 });
