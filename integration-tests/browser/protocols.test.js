@@ -1,5 +1,5 @@
 /**
- * What a page has for IRC, XMPP and STOMP, on every transport that browsers have, to real servers: logged in, joined, and
+ * What a page has for IRC, XMPP, STOMP and MQTT, on every transport that browsers have, to real servers: logged in, joined, and
  * talking while connections are cut, with nothing lost, repeated or out of order.
  */
 
@@ -65,9 +65,11 @@ before(async () => {
     [backend.stomp]
     address = "${broker.address}"
     service = "stomp"
+    [backend.mqtt]
+    address = "${broker.mqtt}"
     [[allow]]
     origins = ["${site.origin}"]
-    to = ["irc", "xmpp", "stomp"]
+    to = ["irc", "xmpp", "stomp", "mqtt"]
   `, `
     [[listener]]
     address = "127.0.0.1:0"
@@ -76,6 +78,7 @@ before(async () => {
     webtransport = true
   `);
   proxy = await CuttingProxy.start(gateway.port);
+  site.scripts['mqtt.js'] = await readFile(new URL('node_modules/mqtt/dist/mqtt.min.js', import.meta.url), 'utf8');
   site.scripts['strophe.js'] = await readFile(new URL('node_modules/strophe.js/dist/strophe.umd.min.js', import.meta.url), 'utf8');
 });
 after(async () => {
@@ -145,6 +148,35 @@ async function talk({ url, transport, messages, rooms, jid, password, login, has
   return { heard, errors, stats, used };
 }
 
+/**
+ * Runs in the page: mqtt.js, which knows WebSockets, to a broker that knows TCP.
+ * @param {{ url: string, messages: number, username: string, password: string, topic: string }} task
+ */
+async function publish({ url, messages, username, password, topic }) {
+  const [{ Gateway }, { TCPWebSocket }] = await Promise.all(['perigee.js', 'perigee/websocket.js'].map((name) => import(`${url}/${name}`)));
+  const gateway = new Gateway(url, { transport: 'poll' });
+  const { mqtt } = /** @type {any} */ (globalThis);
+  const client = await mqtt.connectAsync(`${url.replace('http', 'ws')}/ws/mqtt`, {
+    username, password, reconnectPeriod: 0,
+    createWebsocket: (/** @type {string} */ address, /** @type {string[]} */ protocols) => Object.assign(new TCPWebSocket(address, protocols, { gateway }), { binaryType: 'arraybuffer' }),
+  });
+  /** @type {string[]} */
+  const heard = [];
+  const all = new Promise((resolve) => client.on('message', (/** @type {string} */ _, /** @type {Uint8Array} */ body) => {
+    if (heard.push(new TextDecoder().decode(body)) === messages) resolve(undefined);
+  }));
+  await client.subscribeAsync(topic, { qos: 1 });
+  const said = Array.from({ length: messages }, (_, n) => `${n} ä€😀`);
+  for (const [n, text] of said.entries()) {
+    if (n % 20 === 10) gateway.cut();
+    await client.publishAsync(topic, text, { qos: 1 });
+  }
+  await all;
+  await client.endAsync();
+  gateway.close();
+  return { said, heard, resumes: gateway.stats.resumes };
+}
+
 describeInBrowsers('IRC, XMPP and STOMP in a page', (name) => {
   /** @type {Browser} */
   let browser;
@@ -183,4 +215,15 @@ describeInBrowsers('IRC, XMPP and STOMP in a page', (name) => {
       else assert.ok(proxy.cuts - cuts >= CUTS, `${proxy.cuts - cuts} cuts`);
     });
   }
+
+  test('mqtt.js, with cuts', async () => {
+    const { page } = await browser.open(site.origin);
+    page.setDefaultTimeout(PAGE_MS);
+    await page.addScriptTag({ url: `${site.origin}/mqtt.js` });
+    const { said, heard, resumes } = await page.evaluate(publish, {
+      url: gateway.url, messages: MESSAGES, username: LOGIN.login, password: LOGIN.passcode, topic: `perigee/${name}`,
+    });
+    assert.deepEqual(heard, said);
+    assert.ok(resumes >= 3, `${resumes} resumes`);
+  });
 });

@@ -1,11 +1,13 @@
-/** Libraries that know WebSockets only, unmodified, on a session of the page's client over long-poll, to real servers. */
+/** Libraries that know WebSockets or Node's `net` only, unmodified, on a session of the page's client over long-poll, to real servers. */
 
 import assert from 'node:assert/strict';
+import Module, { createRequire } from 'node:module';
 import { after, test } from 'node:test';
 import { Client } from '@stomp/stompjs';
 import framework from 'irc-framework';
 import websocketTransport from 'irc-framework/src/transports/websocket.js';
 import { Gateway as PageGateway } from '../../js-client/src/index.js';
+import net from '../../js-client/src/net.js';
 import { TCPWebSocket } from '../../js-client/src/websocket.js';
 import { Gateway } from '../browser/support/gateway.js';
 import { Ngircd } from '../browser/support/ngircd.js';
@@ -63,28 +65,59 @@ test('stompjs, by webSocketFactory', async () => {
   assert.ok(way.stats.resumes >= 1);
 });
 
-test('irc-framework, with its own WebSocket transport', async () => {
-  const server = await Ngircd.start();
-  ends.push(() => server.stop());
+/** How irc-framework reaches a server: by its own WebSocket, or by its own TCP with ours in place of `net`. */
+const WAYS = {
+  WebSocket(/** @type {PageGateway} */ way, /** @type {Gateway} */ { port }) {
+    globalThis.WebSocket = /** @type {never} */ (TCPWebSocket.with({ gateway: way }));
+    return { host: '127.0.0.1', port, path: '/irc/irc', transport: websocketTransport, websocket_protocol: 'text.ircv3.net' };
+  },
+  net(/** @type {PageGateway} */ way) {
+    net.configure({ gateway: way, chunk: (bytes) => Buffer.from(bytes) });
+    return { host: '127.0.0.1', port: server.port, transport: netTransport() };
+  },
+};
+/** @type {Ngircd} */
+let server;
+
+/** As a bundler puts another module in the place of one of Node's. */
+function netTransport() {
+  const loader = /** @type {{ _load: (name: string, ...rest: unknown[]) => unknown }} */ (/** @type {unknown} */ (Module));
+  const load = loader._load;
+  const require = createRequire(import.meta.url);
+  // The library has loaded it with Node's own.
+  delete require.cache[require.resolve('irc-framework/src/transports/net.js')];
+  loader._load = (name, ...rest) => (name === 'net' ? net : load.call(Module, name, ...rest));
+  try {
+    return require('irc-framework/src/transports/net.js');
+  } finally {
+    loader._load = load;
+  }
+}
+
+for (const [name, wayOf] of Object.entries(WAYS)) test(`irc-framework, with its own transport for ${name}`, async () => {
+  server = await Ngircd.start();
+  const { address, stop } = { address: server.address, stop: server.stop.bind(server) };
+  ends.push(stop);
   const gateway = await Gateway.serve(`
 [backend.irc]
-address = "${server.address}"
+address = "${address}"
 service = "irc"
 [backend.irc.irc]
 flood_burst = 5000
 [[allow]]
 origins = ["${ORIGIN}"]
-to = ["irc"]
+to = ["irc", "${address}"]
+networks = ["127.0.0.1/32"]
 `);
   const way = page(gateway);
-  globalThis.WebSocket = /** @type {never} */ (TCPWebSocket.with({ gateway: way }));
+  const reach = wayOf(way, gateway);
   const people = ['ada', 'bob'].map((nick) => {
     const client = new framework.Client();
     /** @type {string[]} */
     const heard = [];
     client.on('privmsg', (/** @type {any} */ event) => heard.push(event.message));
     client.connect({
-      host: '127.0.0.1', port: gateway.port, path: '/irc/irc', tls: false, transport: websocketTransport, websocket_protocol: 'text.ircv3.net',
+      ...reach, tls: false,
       nick, username: nick, gecos: nick, auto_reconnect: false, ping_interval: 3600,
     });
     const registered = new Promise((resolve) => client.on('registered', resolve));

@@ -42,7 +42,7 @@ let demo;
 let folder;
 
 before(async () => {
-  [rabbit, active, demo] = await Promise.all([rabbitmq('gateway', PASSWORD), activemq(), Gateway.demo([PAGE])]);
+  [rabbit, active, demo] = await Promise.all([rabbitmq('gateway', PASSWORD), activemq('gateway', PASSWORD), Gateway.demo([PAGE])]);
   folder = await mkdtemp(join(tmpdir(), 'perigee-stomp-'));
   const passcode = join(folder, 'passcode');
   await writeFile(passcode, `${PASSWORD}\n`);
@@ -276,12 +276,14 @@ for (const name of ['rabbitmq', 'activemq']) {
   });
 }
 
-test('a wrong password is refused by the broker, in its words', async () => {
-  const { client, events } = await connect(url(gateway, 'rabbitmq'), { connectHeaders: { login: 'gateway', passcode: 'wrong' } });
-  await until('the error', () => events.errors.length === 1);
-  assert.match(events.errors[0].headers.message, /Bad CONNECT/);
-  await client.deactivate();
-});
+for (const [name, words] of /** @type {const} */ ([['rabbitmq', /Bad CONNECT/], ['activemq', /user name .* or password is invalid/i]])) {
+  test(`a wrong password is refused by ${name}, in its words`, async () => {
+    const { client, events } = await connect(url(gateway, name), { connectHeaders: { login: 'gateway', passcode: 'wrong' } });
+    await until('the error', () => events.errors.length === 1);
+    assert.match(events.errors[0].headers.message, words);
+    await client.deactivate();
+  });
+}
 
 test("a user's token opens a read-only console, and the broker's password stays where it is", async () => {
   /** @type {string[]} */

@@ -50,23 +50,24 @@ class Broker {
   }
 }
 
-/** RabbitMQ with its STOMP plugin, and one user. @param {string} user @param {string} password */
+/** RabbitMQ with its plugins for STOMP and MQTT, and one user. @param {string} user @param {string} password */
 export async function rabbitmq(user, password) {
   const lib = '/usr/lib/rabbitmq/lib';
   const home = existsSync(lib) && readdirSync(lib).find((name) => name.startsWith('rabbitmq_server-'));
   if (!home) throw new Error('rabbitmq-server is not installed; run scripts/need test');
   const folder = await mkdtemp(join(tmpdir(), 'perigee-rabbitmq-'));
-  const [port, amqp, distribution, epmd] = await Promise.all([closedPort(), closedPort(), closedPort(), closedPort()]);
+  const [port, mqtt, amqp, distribution, epmd] = await Promise.all([closedPort(), closedPort(), closedPort(), closedPort(), closedPort()]);
   await mkdir(join(folder, 'mnesia'));
   await writeFile(join(folder, 'rabbitmq.conf'), `
 listeners.tcp.1 = 127.0.0.1:${amqp}
 stomp.listeners.tcp.1 = 127.0.0.1:${port}
+mqtt.listeners.tcp.1 = 127.0.0.1:${mqtt}
 default_user = ${user}
 default_pass = ${password}
 log.console = true
 log.console.level = warning
 `);
-  await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_stomp].');
+  await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_stomp, rabbitmq_mqtt].');
   const env = {
     HOME: folder,
     RABBITMQ_NODENAME: `perigee-${port}@localhost`,
@@ -83,11 +84,14 @@ log.console.level = warning
   const running = new Process(join(lib, home, 'sbin/rabbitmq-server'), [], env);
   // The port mapper of this broker, on a port of its own, outlives it.
   const cleanUp = () => void spawnSync('epmd', ['-kill'], { env: { ...process.env, ERL_EPMD_PORT: `${epmd}` } });
-  return new Broker('rabbitmq', running, folder, port, cleanUp).listens();
+  const broker = await new Broker('rabbitmq', running, folder, port, cleanUp).listens();
+  // Its plugins start one after the other.
+  await until('it speaks MQTT', () => connects(mqtt), START_MS);
+  return Object.assign(broker, { mqtt: `127.0.0.1:${mqtt}` });
 }
 
-/** ActiveMQ, which asks for no login. */
-export async function activemq() {
+/** ActiveMQ with one user. @param {string} user @param {string} password */
+export async function activemq(user, password) {
   const jar = '/usr/share/activemq/bin/activemq.jar';
   if (!existsSync(jar)) throw new Error('activemq is not installed; run scripts/need test');
   const folder = await mkdtemp(join(tmpdir(), 'perigee-activemq-'));
@@ -97,6 +101,9 @@ export async function activemq() {
 <beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="test" dataDirectory="${folder}/data" persistent="false" useJmx="false" schedulerSupport="false">
+  <plugins><simpleAuthenticationPlugin><users>
+   <authenticationUser username="${user}" password="${password}" groups="users"/>
+  </users></simpleAuthenticationPlugin></plugins>
   <transportConnectors><transportConnector name="stomp" uri="stomp://127.0.0.1:${port}?transport.closeAsync=false"/></transportConnectors>
  </broker>
 </beans>
