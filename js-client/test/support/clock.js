@@ -45,6 +45,11 @@ export class Clock {
     this.now = end;
   }
 
+  /** How long until something is due. */
+  get next() {
+    return Math.min(...[...this.#due.values()].map(({ at }) => at)) - this.now;
+  }
+
   /** @param {number} end @returns {[number, Due] | undefined} */
   #next(end) {
     return [...this.#due].filter(([, { at }]) => at <= end).sort(([, a], [, b]) => a.at - b.at)[0];
@@ -52,6 +57,6 @@ export class Clock {
 }
 
 /** Lets everything happen that needs no time. */
-async function settle() {
+export async function settle() {
   for (let i = 0; i < 10; i += 1) await new Promise((resolve) => void setImmediate(resolve));
 }
