@@ -61,7 +61,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::
         let path = format!("{prefix}{name}");
         if entry.file_type()?.is_dir() {
             walk(&entry.path(), &format!("{path}/"), files)?;
-        } else if !name.ends_with(".json") {
+        } else if !name.ends_with(".json") && !name.ends_with(".png") {
             files.push((path, entry.path()));
         }
     }

@@ -1,4 +1,4 @@
-//! Files inside the binary: the JS client for every page, the demo's pages for `perigee demo`.
+//! Files inside the binary: the JS client for every page, and the pages of `perigee demo`, which a configured backend may have, too.
 
 use axum::{
     Router,
@@ -6,6 +6,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use serde_json::json;
+
+use crate::policy::{Policy, ServiceName, ServiceSettings};
 
 /// A file, by the path it is served under.
 struct Asset {
@@ -47,11 +50,59 @@ pub(crate) fn client() -> Router {
     router
 }
 
-/// The demo's pages: HTML at the root, everything else below `/demo/`; documents below `/docs/`.
-pub(crate) fn demo_pages() -> Router {
+/// The page that each service has.
+const SERVICE_PAGES: [(ServiceName, &str); 3] = [
+    (ServiceName::Irc, "chat.html"),
+    (ServiceName::Stomp, "stomp.html"),
+    (ServiceName::Xmpp, "xmpp.html"),
+];
+
+/// All pages, and the documents they link to: what `perigee demo` serves.
+pub(crate) fn demo_pages(policy: &Policy) -> Router {
+    pages(|_| true, &offer(policy, true))
+}
+
+/// The pages of the backends that have one, and a front page that links to them; nothing if there is none.
+pub(crate) fn pages_of(policy: &Policy) -> Router {
+    let has = |service| {
+        let mut backends = policy.backends.values();
+        backends.any(|backend| backend.page && backend.offers(service))
+    };
+    if !policy.backends.values().any(|backend| backend.page) {
+        return Router::new();
+    }
+    let is_there = |page: &str| {
+        let of = SERVICE_PAGES.iter().find(|(_, path)| *path == page);
+        page == "index.html" || of.is_some_and(|(service, _)| has(*service))
+    };
+    pages(is_there, &offer(policy, false))
+}
+
+/// What the pages are told of the gateway, as a module: which backends they are for, and whether this is the demo.
+fn offer(policy: &Policy, demo: bool) -> String {
+    let backends = policy.backends.values().filter(|backend| backend.page);
+    let backends: Vec<_> = backends
+        .filter_map(|backend| {
+            let service = backend.service.as_ref()?;
+            let domain = match service {
+                ServiceSettings::Xmpp(settings) => Some(&*settings.domain),
+                ServiceSettings::Irc(_) | ServiceSettings::Stomp(_) => None,
+            };
+            let service = service.name().to_string();
+            Some(json!({ "name": &*backend.name, "service": service, "domain": domain }))
+        })
+        .collect();
+    let offer = json!({ "demo": demo, "backends": backends });
+    // JSON is JavaScript (ECMA-262, since its 10th edition).
+    format!("export const offer = {offer};\n")
+}
+
+/// HTML at the root, as far as it is there, everything else below `/demo/`; documents below `/docs/`.
+fn pages(is_there: impl Fn(&str) -> bool, offer: &str) -> Router {
     let mut router = Router::new();
     for asset in PAGES {
         let path = match asset.path {
+            page if page.ends_with(".html") && !is_there(page) => continue,
             "index.html" => "/".to_owned(),
             page if page.ends_with(".html") => format!("/{page}"),
             other => format!("/demo/{other}"),
@@ -74,7 +125,16 @@ pub(crate) fn demo_pages() -> Router {
             get(move |headers: HeaderMap| async move { asset.answer(&headers) }),
         );
     }
-    router
+    let offer = offer.to_owned();
+    let told = [
+        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    router.route(
+        "/demo/offered.js",
+        get(move || async move { (told, offer) }),
+    )
 }
 
 impl Asset {
@@ -132,5 +192,25 @@ mod tests {
             );
             assert!(!asset.bytes.is_empty(), "{}", asset.path);
         }
+    }
+
+    fn policy(backends: &str) -> Policy {
+        let text = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n{backends}\n[[allow]]\norigins = [\"https://a.example\"]\nto = [\"a\"]"
+        );
+        let config = crate::config::Config::parse("test", &text);
+        config.unwrap().policy
+    }
+
+    #[test]
+    fn the_pages_are_told_of_the_backends_that_have_one() {
+        let policy = policy(
+            "[backend.a]\naddress = \"a.example:1\"\nservice = \"xmpp\"\npage = true\nxmpp.domain = \"b.example\"\n\
+             [backend.b]\naddress = \"a.example:2\"\nservice = \"irc\"",
+        );
+        assert_eq!(
+            offer(&policy, false),
+            "export const offer = {\"backends\":[{\"domain\":\"b.example\",\"name\":\"a\",\"service\":\"xmpp\"}],\"demo\":false};\n"
+        );
     }
 }

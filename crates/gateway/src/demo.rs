@@ -76,14 +76,15 @@ impl Demo {
         let text = format!(
             "[[listener]]\naddress = \"{listen}\"\n\
              [backend.echo]\naddress = \"{echo_address}\"\n\
-             [backend.irc]\naddress = \"{irc_address}\"\nservice = \"irc\"\ntunnel = true\n\
-             [backend.stomp]\naddress = \"{stomp_address}\"\nservice = \"stomp\"\ntunnel = true\n\
+             [backend.irc]\naddress = \"{irc_address}\"\nservice = \"irc\"\ntunnel = true\npage = true\n\
+             [backend.stomp]\naddress = \"{stomp_address}\"\nservice = \"stomp\"\ntunnel = true\npage = true\n\
              [[allow]]\nname = \"demo\"\norigins = [{}]\nto = [\"echo\", \"irc\", \"stomp\"]\n\
              [legacy]\nhtmlfile = true\njsonp = true\n",
             quoted.join(", ")
         );
         let config = Config::parse("demo", &text)?;
-        let gateway = Gateway::start_with(config, assets::demo_pages(), Some(listen))?;
+        let pages = assets::demo_pages(&config.policy);
+        let gateway = Gateway::start_with(config, pages, Some(listen))?;
         let url = origins.into_iter().next().unwrap_or_default();
         Ok(Self {
             gateway,

@@ -19,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, rustls::server::ResolvesServerCert};
 use tracing::{info, warn};
 
 use crate::{
+    assets,
     backend::TlsClients,
     config::{Config, Listener},
     http,
@@ -73,12 +74,13 @@ pub enum StartError {
 
 impl Gateway {
     /// Binds every listener, then starts the workers; `pages` are served beside the gateway's own
-    /// paths. Nothing was started if it fails.
+    /// paths and the pages that the configuration asks for. Nothing was started if it fails.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
     pub fn start(config: Config, pages: Router) -> Result<Self, StartError> {
+        let pages = pages.merge(assets::pages_of(&config.policy));
         Self::start_with(config, pages, None)
     }
 

@@ -220,6 +220,7 @@ impl DialDefaults {
             tls: None,
             service: None,
             tunnel: true,
+            page: false,
             networks,
             connect_timeout: self.connect_timeout,
             resume_timeout: self.resume_timeout,

@@ -54,6 +54,7 @@ shape! {
         tcp_keepalive: At<Duration>,
         service: At<String>,
         tunnel: At<bool>,
+        page: At<bool>,
         irc: Table<IrcFile>,
         xmpp: Table<XmppFile>,
         stomp: Table<StompFile>,

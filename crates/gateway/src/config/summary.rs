@@ -79,9 +79,14 @@ fn describe_backend(backend: &Backend) -> String {
         Some(service) => format!(", spoken to as {}", service.name()),
         None => String::new(),
     };
+    let page = if backend.page {
+        ", with a page of the gateway"
+    } else {
+        ""
+    };
     let resume = ShowDuration(backend.resume_timeout);
     format!(
-        "{}: {}{tls}{networks}{service}, kept for {resume} without a client",
+        "{}: {}{tls}{networks}{service}{page}, kept for {resume} without a client",
         backend.name, backend.address
     )
 }

@@ -28,6 +28,8 @@ pub struct Backend {
     pub service: Option<ServiceSettings>,
     /// Whether it can be tunnelled to, past its service. Default: if it has none.
     pub tunnel: bool,
+    /// Whether the gateway serves a page for it; never without a service. Default no.
+    pub page: bool,
     /// Ranges beyond the public internet that the name may resolve into.
     pub networks: Vec<IpNet>,
     /// Time to resolve, connect and finish TLS, all together.

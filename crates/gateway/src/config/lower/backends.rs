@@ -80,12 +80,14 @@ fn backend(
     };
     let xmpp = xmpp.and_then(|xmpp| xmpp.settle(starttls));
     let (service, tunnel) = services::service(table, xmpp, resolve, surroundings, problems);
+    let page = services::page(table, problems);
     let backend = Backend {
         name: name.value.as_str().into(),
         address: address?,
         tls,
         service,
         tunnel,
+        page,
         networks,
         connect_timeout,
         resume_timeout,

@@ -76,6 +76,22 @@ pub(super) fn service(
     (service, tunnel)
 }
 
+/// Whether the gateway serves a page for it.
+pub(super) fn page(table: &BackendFile, problems: &mut Problems) -> bool {
+    match &table.page {
+        Some(at) if at.value && table.service.is_none() => {
+            problems.report(
+                &at.place,
+                "has no effect without a service, as there is a page for each",
+                "add a service, or remove it",
+            );
+            false
+        }
+        Some(at) => at.value,
+        None => false,
+    }
+}
+
 /// What a backend that speaks XMPP has to say before it is known how its connection is secured.
 pub(super) fn xmpp(
     place: &Place,

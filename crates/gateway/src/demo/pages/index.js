@@ -4,6 +4,7 @@
 import { TCPSocket } from '/perigee.js';
 import { byId, formatDuration, setText } from './dom.js';
 import { codeOf, explain } from './errors.js';
+import './offer.js';
 
 const button = byId('run', HTMLButtonElement);
 const output = byId('output', HTMLElement);

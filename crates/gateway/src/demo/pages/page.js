@@ -7,6 +7,7 @@
  */
 
 import { Gateway, TCPSocket } from '/perigee.js';
+import './offer.js';
 import { Plug } from './plug.js';
 
 /** @typedef {{ name: string } | { host: string, port: number }} Target  a backend's name, or host and port */

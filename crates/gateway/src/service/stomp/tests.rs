@@ -81,6 +81,7 @@ fn permit(rules: &[Rule], login: bool) -> (Permit, StompSettings) {
         tls: None,
         service: Some(ServiceSettings::Stomp(settings.clone())),
         tunnel: false,
+        page: false,
         networks: Vec::new(),
         connect_timeout: time,
         resume_timeout: time,

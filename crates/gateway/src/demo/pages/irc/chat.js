@@ -9,6 +9,7 @@
 import { IRCClient, parseMessage } from '/perigee/irc.js';
 import { byId, onAltKey, setText } from '../dom.js';
 import { codeOf } from '../errors.js';
+import { offerBackends } from '../offer.js';
 import { openGateway, openSocket, parseTarget, query } from '../page.js';
 import { showLink } from '../status.js';
 import { HELP, interpret } from './commands.js';
@@ -479,8 +480,9 @@ setInterval(() => delivery.look(), ACK_POLL_MS);
 const friendly = ['luna', 'comet', 'vega', 'rigel', 'atlas', 'nova', 'lyra', 'orion', 'ceres', 'juno', 'titan', 'io'];
 const anyOf = (/** @type {number} */ n) => Math.floor(Math.random() * n);
 /** @type {Record<string, string>} */
-const initial = { nick: query.get('nick') ?? `${friendly[anyOf(friendly.length)]}${anyOf(90) + 10}`, channel: query.get('channel') ?? '', backend: query.get('backend') ?? '' };
+const initial = { nick: query.get('nick') ?? `${friendly[anyOf(friendly.length)]}${anyOf(90) + 10}`, channel: query.get('channel') ?? '' };
 for (const [id, text] of Object.entries(initial)) if (text !== '' && fields[id]) fields[id].value = text;
+offerBackends(byId('backend', HTMLInputElement), 'irc', query.get('backend'));
 showMembers('auto');
 enter('setup');
 if (query.has('connect')) void start();
