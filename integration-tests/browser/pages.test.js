@@ -6,8 +6,8 @@ import { Browser, describeInBrowsers } from './support/browsers.js';
 import { Gateway } from './support/gateway.js';
 import { until } from './support/wait.js';
 
-const PAGES = ['/', '/chat.html', '/console.html'];
-const WIDTHS = [380, 1280];
+const PAGES = ['/', '/chat.html', '/stomp.html', '/xmpp.html', '/console.html'];
+const WIDTHS = [360, 1280];
 /** More stops than any page has on the way to one of its buttons. */
 const MAX_TABS = 60;
 

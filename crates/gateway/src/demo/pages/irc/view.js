@@ -43,6 +43,7 @@ export class ChatView {
   #parts;
   #onChoose;
   #onQuery;
+  #protocol;
   /** @type {Buffer} */
   #active;
 
@@ -58,11 +59,13 @@ export class ChatView {
    * @param {HTMLElement} parts.close  closes the buffer
    * @param {(buffer: Buffer) => void} onChoose  a buffer became the active one
    * @param {(nick: string) => void} onQuery     a member was chosen
+   * @param {string} protocol
    */
-  constructor(parts, onChoose, onQuery) {
+  constructor(parts, onChoose, onQuery, protocol = 'IRC') {
     this.#parts = parts;
     this.#onChoose = onChoose;
     this.#onQuery = onQuery;
+    this.#protocol = protocol;
     this.#active = this.#make('', 'server', false, true);
     this.activate(this.#active);
     parts.jump.addEventListener('click', () => this.toEnd());
@@ -291,7 +294,7 @@ export class ChatView {
 
   #showTotal() {
     const unread = this.buffers.reduce((sum, buffer) => sum + buffer.unread, 0);
-    document.title = `${unread === 0 ? '' : `(${unread}) `}${this.#active.name} · IRC · Perigee`;
+    document.title = `${unread === 0 ? '' : `(${unread}) `}${this.#active.name} · ${this.#protocol} · Perigee`;
   }
 }
 

@@ -38,6 +38,9 @@ const sent = byId('sent', HTMLElement);
 const body = byId('body', HTMLTextAreaElement);
 const bodyForm = byId('form', HTMLSelectElement);
 
+/** What a body is, where nobody says otherwise. */
+const TYPES = { text: 'text/plain;charset=utf-8', json: 'application/json', hex: 'application/octet-stream' };
+
 const store = new Store();
 const list = new MessageList(
   { rows: byId('rows', HTMLElement), detail: byId('detail', HTMLElement), jump: byId('jump', HTMLElement) },
@@ -271,8 +274,7 @@ async function send() {
   sent.dataset.result = 'bad';
   if ('problem' in parsed) return setText(sent, parsed.problem);
   if ('problem' in made) return setText(sent, made.problem);
-  const types = { text: 'text/plain;charset=utf-8', json: 'application/json', hex: 'application/octet-stream' };
-  const contentType = byId('content-type', HTMLInputElement).value.trim() || types[form];
+  const contentType = byId('content-type', HTMLInputElement).value.trim() || TYPES[form];
   const receipt = byId('receipt', HTMLInputElement).checked;
   const transaction = transactions.chosen;
   const began = performance.now();
@@ -336,6 +338,9 @@ for (const area of [body, byId('headers', HTMLTextAreaElement)]) {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) byId('send-form', HTMLFormElement).requestSubmit();
   });
 }
+bodyForm.addEventListener('change', () => {
+  byId('content-type', HTMLInputElement).placeholder = TYPES[/** @type {keyof typeof TYPES} */ (bodyForm.value)];
+});
 filter.addEventListener('input', () => {
   list.show(visible());
   show();
