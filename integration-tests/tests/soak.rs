@@ -66,7 +66,7 @@ async fn nothing_is_wrong_and_nothing_is_left() {
     goes_down_to(kept + TOLERATED, &loaded, || gateway.memory()).await;
     println!("after the second half: {}", held(&gateway));
     println!("{loaded}");
-    stops_empty(gateway, seed).await;
+    stops_empty(gateway, &loaded, seed).await;
 }
 
 /// A number from the environment.
@@ -115,8 +115,13 @@ where
 }
 
 /// A session that nobody told of its end is over in time, long before the grace period is.
-async fn stops_empty(mut gateway: Process, seed: u64) {
+async fn stops_empty(mut gateway: Process, loaded: &Loaded, seed: u64) {
     gateway.signal("TERM");
+    let deadline = Instant::now() + loaded.resume() + DEADLINE;
+    while gateway.is_running() {
+        assert!(Instant::now() < deadline, "seed {seed}: it does not stop");
+        sleep(LOOK).await;
+    }
     let status = gateway.exited().await;
     assert!(status.success(), "seed {seed}: {status}");
     let events = gateway.events();
