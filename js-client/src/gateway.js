@@ -26,8 +26,8 @@
  * @property {number} resumes recoveries after the transport broke
  */
 
-import { Emitter } from './events.js';
 import { Link } from './link.js';
+import { Emitter } from './events.js';
 import { checkKind, checkUsable, configure } from './options.js';
 import { PerigeeError } from './errors.js';
 import { insist, need } from './need.js';

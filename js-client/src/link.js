@@ -20,10 +20,10 @@
  */
 
 import { Timers } from './timers.js';
-import { Attempts, MAX_MESSAGE_BYTES } from './attempts.js';
 import { Session } from './session.js';
-import { errorCode } from './errors.js';
 import { insist, need } from './need.js';
+import { errorCode } from './errors.js';
+import { Attempts, MAX_MESSAGE_BYTES } from './attempts.js';
 import { loadHttp } from './transports/open.js';
 
 /** With less room than this a WebSocket is left to drain first, so that messages do not get small. */

@@ -18,7 +18,9 @@ const asked = {};
 export function need(name, load) {
   const it = asked[name] ??= { failures: 0 };
   const other = import.meta.url.replace(/need\.js$/, `${name}?${it.failures}`);
-  return it.module ??= (it.failures && other !== import.meta.url ? import(/* @vite-ignore */ other) : load()).catch((error) => {
+  // A module that is on its way holds up the page that comes after this one (Firefox), and what was cut may be so because
+  // this one goes; a fetch holds up nobody.
+  return it.module ??= (it.failures && other !== import.meta.url ? fetch(other).catch(() => {}).then(() => import(/* @vite-ignore */ other)) : load()).catch((error) => {
     it.failures += 1;
     it.module = undefined;
     throw error;

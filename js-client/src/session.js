@@ -39,9 +39,9 @@
  * @property {Stream[]} streams those that are not over, in the order of their ids
  */
 
+import { OFFLINE, codeName, codeNumber } from './codes.js';
 import { Tombstones } from './tombstones.js';
 import { Stream, StreamError } from './stream.js';
-import { OFFLINE, codeName, codeNumber } from './codes.js';
 import { TOKEN_BYTES, VERSION, Writer, encode } from './frame.js';
 import { Outbox } from './outbox.js';
 

@@ -9,8 +9,6 @@ import { loadHttp } from './open.js';
 
 /** @typedef {import('../options.js').Config} Config */
 
-let frames = 0;
-
 /**
  * A hidden iframe of the gateway's.
  * @param {Config} config
@@ -20,8 +18,8 @@ let frames = 0;
 export function hiddenFrame(config, onMessage, onLoad) {
   const frame = document.createElement('iframe');
   const { origin } = new URL(config.url);
-  frames += 1;
-  frame.name = `perigee${frames}`;
+  // The page may have another copy of this module.
+  frame.name = `perigee${Math.random()}`;
   frame.hidden = true;
   frame.style.display = 'none';
   /** @param {MessageEvent<unknown>} event */

@@ -2,8 +2,8 @@
 
 import { lazily, loadHttp } from './open.js';
 
-/** For all of a page, because functions of a page share their names. */
-let index = 0;
+/** For all of a page, because functions of a page share their names, and it may have another copy of this module. */
+let index = Math.floor(Math.random() * 999_999_999);
 
 /** @type {import('./ticket.js').Read} */
 const read = ({ path, frames, end }) => {
