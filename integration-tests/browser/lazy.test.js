@@ -1,5 +1,5 @@
 /**
- * What the client loads only when there is need of it, from a gateway that is away at that very moment, twice: nothing a
+ * What the client loads only when there is need of it, from a gateway that is away at that very moment, and the next: nothing a
  * page can do is lost to it for that, though some browsers remember of a module that it failed.
  */
 
@@ -14,7 +14,8 @@ const SOURCE = new URL('../../js-client/src/', import.meta.url);
 /** Every module that is loaded so, as the source says. */
 const LAZY = readdirSync(SOURCE, { recursive: true }).map(String).filter((file) => file.endsWith('.js')).flatMap((file) => (
   [...readFileSync(new URL(file, SOURCE), 'utf8').matchAll(/\bneed\('([^']+)'/g)].map(([, name]) => `/perigee/${name}`)));
-const FAILURES = 2;
+/** It is imported, fetched and imported again before it is fetched and imported for good. */
+const FAILURES = 4;
 /** A failed attempt is repeated soon. */
 const OPTIONS = { backoffMinMs: 20, backoffMaxMs: 200 };
 
@@ -71,12 +72,14 @@ describeInBrowsers('modules that do not come at first', (name) => {
       if (request.isNavigationRequest() && request.frame() === page.mainFrame()) asked = new Map();
       const count = (asked.get(pathname) ?? 0) + 1;
       asked.set(pathname, count);
-      if (!LAZY.includes(pathname) || count > FAILURES) void request.continue();
-      else if (count === 1) void request.respond({ status: 503, body: 'not now' });
-      else {
+      const answer = () => {
+        if (!LAZY.includes(pathname) || count > FAILURES) return request.continue();
+        if (count === 1) return request.respond({ status: 503, body: 'not now' });
         failed.add(pathname);
-        void request.abort();
-      }
+        return request.abort();
+      };
+      // The page may be gone by then.
+      answer().catch(() => {});
     });
     return page;
   };

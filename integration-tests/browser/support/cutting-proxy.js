@@ -90,6 +90,14 @@ export class CuttingProxy {
     this.#stalled = null;
   }
 
+  /** As it was at first. */
+  tidy() {
+    this.calm();
+    this.flow();
+    this.comeBack();
+    this.rate = Infinity;
+  }
+
   async stop() {
     this.calm();
     this.flow();

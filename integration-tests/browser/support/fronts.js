@@ -7,8 +7,13 @@ import { nginx } from './nginx.js';
 /** What passes through all of them, where it is not refused. */
 export const TRANSPORTS = /** @type {const} */ (['websocket', 'stream', 'poll']);
 
-/** The same, with those that a page only uses when nothing else is left, or when it is told to. */
-export const ALL_TRANSPORTS = /** @type {const} */ ([...TRANSPORTS, 'sse', 'htmlfile', 'jsonp']);
+/** Those that a page only uses when nothing else is left, or when it is told to. */
+const TICKETED = /** @type {const} */ (['sse', 'htmlfile', 'jsonp']);
+
+export const ALL_TRANSPORTS = /** @type {const} */ ([...TRANSPORTS, ...TICKETED]);
+
+/** A browser has few connections of HTTP/1.1 to each proxy, which is not what is tested: no more are used at a time. */
+export const AT_A_TIME = /** @type {const} */ ([TRANSPORTS, TICKETED]);
 
 /** Each proxy, and how its shipped configuration is made worse. */
 export const FRONTS = /** @type {const} */ ([

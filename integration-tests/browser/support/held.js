@@ -12,7 +12,9 @@
 export async function open(ways) {
   const held = ways.map(async ({ url, transport }) => {
     const { Gateway, TCPSocket } = await import(`${url}/perigee.js`);
-    const gateway = new Gateway(url, { transport, storage: null });
+    // An iframe that was cut is found out by asking. A busy machine may take its time to open all of them.
+    const patience = { connectTimeoutMs: 120_000, attemptTimeoutMs: 60_000 };
+    const gateway = new Gateway(url, { transport, storage: null, probeMs: 500, ...patience });
     const socket = new TCPSocket('echo', { gateway, encoding: 'utf-8' });
     const { readable, writable } = await socket.opened;
     /** @type {Held} */

@@ -6,6 +6,7 @@
  * @property {string} [gateway] URL of the gateway, if it is another one
  * @property {'auto' | import('../../../js-client/src/session.js').Kind} [transport]
  * @property {import('../../../js-client/src/session.js').Kind[]} [transports] to choose from
+ * @property {import('../../../js-client/src/options.js').GatewayOptions} [options] besides
  * @property {string} [backend]
  * @property {string} [origin] in Node, where there is no page to have one
  * @property {number} bytes
@@ -23,14 +24,15 @@
  */
 
 /**
- * Random bytes to an echo backend and back, both ways at once, to the end of the stream.
+ * Random bytes to an echo backend and back, both ways at once, to the end of the stream. The page counts as `underWay` those
+ * of which something came back.
  * @param {Echo} task
  * @returns {Promise<Echoed>}
  */
-export async function echo({ module, gateway: url, transport = 'auto', transports: choices, backend = 'echo', origin, bytes, switches = [] }) {
+export async function echo({ module, gateway: url, transport = 'auto', transports: choices, options = {}, backend = 'echo', origin, bytes, switches = [] }) {
   const PIECE_BYTES = 65_536;
   const { Gateway, TCPSocket } = await import(module);
-  const gateway = new Gateway(url, { transport, ...(choices && { transports: choices }), ...(origin && { origin }) });
+  const gateway = new Gateway(url, { ...options, transport, ...(choices && { transports: choices }), ...(origin && { origin }) });
   /** @type {string[]} */
   const transports = [];
   let count = 0;
@@ -65,6 +67,7 @@ export async function echo({ module, gateway: url, transport = 'auto', transport
   const receive = async () => {
     for await (const chunk of readable) {
       if (count < bytes) received.set(chunk.subarray(0, bytes - count), count);
+      if (count === 0) Object.assign(globalThis, { underWay: (/** @type {any} */ (globalThis).underWay ?? 0) + 1 });
       count += chunk.length;
       advance();
     }
