@@ -87,7 +87,7 @@ test('every command is one that exists', () => {
 });
 
 test('every link leads somewhere, in the README and in what it links to', () => {
-  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)];
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)];
   let links = 0;
   for (const page of pages) {
     const text = readFileSync(join(ROOT, page), 'utf8');
