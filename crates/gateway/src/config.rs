@@ -74,6 +74,9 @@ pub struct Listener {
     pub tls: Option<TlsFiles>,
     /// WebTransport on the UDP port of the same number; never without `tls`. Default false.
     pub webtransport: bool,
+    /// Other processes may listen on the same address, if they say so, too; each gets a part of the connections.
+    /// Default no.
+    pub reuse_port: bool,
 }
 
 /// `[limits]`. A client is an IPv4 address or an IPv6 /64.

@@ -279,7 +279,8 @@ fn bind(
     loop {
         attempts += 1;
         let failed = |error| bind_error("TCP", listener.address, error);
-        let group = listener::bind(listener.address, workers).map_err(failed)?;
+        let group =
+            listener::bind(listener.address, workers, listener.reuse_port).map_err(failed)?;
         let address = match group.first() {
             Some(socket) => socket.local_addr().map_err(failed)?,
             None => listener.address,

@@ -61,9 +61,14 @@ const MAX_HTTP_BUFFER_BYTES: usize = 64 * 1024;
 /// Binds `count` sockets that share an address, one for each worker.
 ///
 /// Sockets that share an address would also share it with another gateway, which knows none of our
-/// sessions; so the address must be free first.
-pub(crate) fn bind(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>> {
+/// sessions; so the address must be free first, unless it is to be shared.
+pub(crate) fn bind(
+    address: SocketAddr,
+    count: usize,
+    is_shared: bool,
+) -> Result<Vec<std::net::TcpListener>> {
     let claim = socket(address)?;
+    claim.set_reuse_port(is_shared)?;
     claim.bind(&address.into())?;
     // Port 0 became a port; the others take the same.
     let address = claim.local_addr()?;

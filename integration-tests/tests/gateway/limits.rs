@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hyper::Method;
+use perigee_gateway::{Gateway, StartError};
 use perigee_integration_tests::{
     backend::{Backend, Echo, send},
     client::{Client, Stream, Transport},
@@ -142,6 +143,36 @@ async fn connections_are_counted_for_each_client_and_for_all() {
         .await;
         works(&Client::connect(gateway.address, Transport::Stream).await).await;
     }
+}
+
+#[tokio::test]
+async fn gateways_share_an_address_only_if_all_of_them_say_so() {
+    let echo = Echo::start().await;
+    let config = |port: u16, is_shared: bool| {
+        let mut config = Configuration::new()
+            .backend("echo", echo.address)
+            .without_webtransport()
+            .parse();
+        config.listeners[0].address.set_port(port);
+        config.listeners[0].reuse_port = is_shared;
+        config
+    };
+    let first = TestGateway::start(config(0, true));
+    let port = first.address.port();
+    let second = TestGateway::start(config(port, true));
+    let alone = Gateway::start(config(port, false), axum::Router::new());
+    assert!(matches!(alone, Err(StartError::Bind { .. })), "{alone:?}");
+    // The system chooses by the client's port; that it chooses one gateway 64 times is as likely as 1 to 2^63.
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(Raw::connect(first.address).await);
+    }
+    let counts = || (first.counts().connections, second.counts().connections);
+    until("all connections to be accepted", || {
+        (counts().0 + counts().1 == 64).then_some(())
+    })
+    .await;
+    assert!(counts().0 > 0 && counts().1 > 0, "{:?}", counts());
 }
 
 #[tokio::test]

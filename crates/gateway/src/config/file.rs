@@ -38,6 +38,7 @@ shape! {
         tls_key: At<String>,
         proxy_protocol: At<bool>,
         webtransport: At<bool>,
+        reuse_port: At<bool>,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn listeners(
             }
             at => at.as_ref().is_some_and(|at| at.value),
         };
+        let reuse_port = table.value.reuse_port.as_ref().is_some_and(|at| at.value);
         let Some(at) = &table.value.address else {
             problems.missing(
                 &table.place.missing("address"),
@@ -60,11 +61,19 @@ pub(super) fn listeners(
                     &Malformed::new("is listed twice", "keep one of the two"),
                 );
             }
+            Ok(address) if address.port() == 0 && reuse_port => problems.malformed(
+                at,
+                &Malformed::new(
+                    "is a port of its own for each process, which reuse_port wants to share",
+                    "write the port that they share",
+                ),
+            ),
             Ok(address) => listeners.push(Listener {
                 address,
                 proxy_protocol,
                 tls,
                 webtransport: webtransport.is_some_and(|at| at.value),
+                reuse_port,
             }),
             Err(why) => problems.malformed(at, &why),
         }
@@ -75,6 +84,7 @@ pub(super) fn listeners(
             proxy_protocol: false,
             tls: None,
             webtransport: false,
+            reuse_port: false,
         });
     }
     listeners
