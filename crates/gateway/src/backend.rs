@@ -86,7 +86,8 @@ pub(crate) struct Unreached {
 /// Dropping the future abandons every attempt.
 pub(crate) async fn reach(permit: &Permit, tls: &TlsClients) -> Result<Connection, Unreached> {
     let deadline = Instant::now() + permit.backend.connect_timeout;
-    match dial(permit, tls).await {
+    // What dialling takes is large, and this stands in tasks that live on for days.
+    match Box::pin(dial(permit, tls)).await {
         Ok(connection) => Ok(connection),
         Err(error) => {
             let detail = error.to_string();

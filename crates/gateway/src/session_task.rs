@@ -127,7 +127,9 @@ impl SessionTask {
     }
 
     /// Runs until the session is over and its last frames are with its transport.
-    pub(crate) async fn run(mut self) {
+    ///
+    /// A box, because a future has a copy of what is moved into it for each time that it is moved on.
+    pub(crate) async fn run(mut self: Box<Self>) {
         poll_fn(|cx| self.poll(cx)).await;
         let code = self.session.ended().unwrap_or(Code::Closed);
         if let Some(attachment) = self.attachment.take() {

@@ -170,14 +170,14 @@ impl Shared {
             Arc::clone(&detached),
             Arc::clone(&tickets),
         );
-        let task = SessionTask::new(
+        let task = Box::new(SessionTask::new(
             self.clone(),
             asker.client.clone(),
             identity,
             inbox,
             detached,
             tickets,
-        );
+        ));
         self.work.spawn(async move {
             // A fault in one session ends that session and nothing else.
             if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {

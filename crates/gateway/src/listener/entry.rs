@@ -72,7 +72,9 @@ impl Entry {
         let begun = async {
             let mut client = peer;
             if self.proxy_protocol {
-                client = proxy_header::read(&mut stream).await?.unwrap_or(peer);
+                client = Box::pin(proxy_header::read(&mut stream))
+                    .await?
+                    .unwrap_or(peer);
                 if !accepted.count_for(shared, client) {
                     return Err(Error::other("the client behind the proxy has its share"));
                 }
@@ -84,7 +86,8 @@ impl Entry {
         let wire = match &self.tls {
             None => Wire::Plain(stream),
             Some(tls) => {
-                let stream = timeout(timeouts.head, tls.accept(stream)).await??;
+                let handshake = Box::pin(tls.accept(stream));
+                let stream = timeout(timeouts.head, handshake).await??;
                 Wire::Tls(Box::new(stream))
             }
         };
