@@ -71,7 +71,8 @@ pub struct Session {
     config: Config,
     role: Role,
     mutation: Mutation,
-    streams: BTreeMap<StreamId, Stream>,
+    /// In boxes, because a map has room for eleven as soon as there is one.
+    streams: BTreeMap<StreamId, Box<Stream>>,
     tombstones: Tombstones,
     /// Gateway: ids that were used.
     ids: StreamIds,
@@ -239,7 +240,7 @@ impl Session {
     /// What a live stream carried so far.
     #[must_use]
     pub fn stats(&self, stream: StreamId) -> Option<StreamStats> {
-        self.streams.get(&stream).map(Stream::stats)
+        self.streams.get(&stream).map(|stream| stream.stats())
     }
 
     /// Sets how long the session is kept when detached, from the next detach on.
@@ -253,7 +254,7 @@ impl Session {
         let id = self.next_stream;
         self.next_stream += 1;
         self.streams
-            .insert(id, self.new_stream(service, target.to_owned()));
+            .insert(id, Box::new(self.new_stream(service, target.to_owned())));
         self.queue_open(id);
         id
     }

@@ -24,7 +24,8 @@ use crate::{
 /// All live streams of a session.
 #[derive(Default)]
 pub(super) struct Streams {
-    by_id: BTreeMap<StreamId, Entry>,
+    /// In boxes, because a map has room for eleven as soon as there is one.
+    by_id: BTreeMap<StreamId, Box<Entry>>,
     ready: Arc<ReadyList>,
     /// Those to look at in this round; kept for its memory.
     turn: Vec<StreamId>,
@@ -104,7 +105,7 @@ impl Streams {
             buffered: 0,
             _counted: shared.stats.streams.count(),
         };
-        self.by_id.insert(id, entry);
+        self.by_id.insert(id, Box::new(entry));
     }
 
     /// A stream has bytes to deliver, or room for bytes again.
@@ -199,7 +200,10 @@ impl Streams {
 
     /// The longest time that any of them outlives its transport.
     pub(super) fn resume_timeout(&self) -> Option<Duration> {
-        self.by_id.values().filter_map(Entry::resume_timeout).max()
+        self.by_id
+            .values()
+            .filter_map(|entry| entry.resume_timeout())
+            .max()
     }
 
     /// When each stream ends that a backend allows only so long without a transport; no sooner

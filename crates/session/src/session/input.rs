@@ -286,7 +286,7 @@ impl Session {
             }
             Ok(true) => {
                 self.streams
-                    .insert(id, self.new_stream(service, target.to_owned()));
+                    .insert(id, Box::new(self.new_stream(service, target.to_owned())));
                 self.events.push_back(Event::Open {
                     stream: id,
                     service,
