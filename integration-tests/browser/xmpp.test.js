@@ -139,7 +139,8 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
       await xmpp.start();
       await xmpp.send(xml('presence', { to: `${room}/bob` }, xml('x', { xmlns: 'http://jabber.org/protocol/muc' })));
       await inRoom;
-      return { bob, stop: () => xmpp.stop() };
+      const say = (/** @type {string} */ body) => xmpp.send(xml('message', { to: room, type: 'groupchat' }, xml('body', {}, body)));
+      return { bob, say, stop: () => xmpp.stop() };
     };
 
     /** @param {'websocket' | 'bosh'} way @param {object} [task] */
@@ -227,6 +228,29 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
         await stop();
       });
     }
+
+    test('converse.js: a thousand messages in a room that is not shown', async () => {
+      rooms += 1;
+      const room = `room${rooms}@${ROOMS}`;
+      const { say, stop } = await answering(room);
+      const { page } = await browser.open(`${site.origin}/converse.html`);
+      page.setDefaultTimeout(PAGE_MS);
+      await page.waitForFunction(() => 'start' in globalThis);
+      await page.evaluate(async (settings, room) => {
+        await /** @type {any} */ (globalThis).start(settings);
+        const { api } = /** @type {any} */ (globalThis);
+        await api.waitUntil('connected');
+        // What is shown is drawn anew with each message.
+        const { messages, session } = await api.rooms.open(room, { nick: 'tester', hidden: true, minimized: true });
+        Object.assign(globalThis, { heard: () => messages.map((/** @type {any} */ one) => one.get('body')).filter(Boolean), entered: () => session.get('connection_status') });
+      }, { jid: `alice@${DOMAIN}`, password: PASSWORD, websocket_url: serviceUrl('websocket') }, room);
+      await page.waitForFunction(() => /** @type {any} */ (globalThis).entered() === 5);
+      for (const text of said) await say(text);
+      const heard = () => page.evaluate(() => /** @type {any} */ (globalThis).heard());
+      await until('all is heard', async () => (await heard()).length >= said.length, PAGE_MS);
+      assert.deepEqual(await heard(), said);
+      await stop();
+    });
 
     test('host-meta tells where to connect', async () => {
       const response = await fetch(`${gateway.url}/.well-known/host-meta.json`);
