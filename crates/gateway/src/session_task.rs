@@ -242,13 +242,15 @@ impl SessionTask {
             let Some(attachment) = &mut self.attachment else {
                 return taken > 0;
             };
-            let Poll::Ready(input) = attachment.downlink.poll_input(cx) else {
+            let session = &mut self.session;
+            let input = attachment
+                .downlink
+                .poll_input(cx, |message| session.handle_message(message, now));
+            let Poll::Ready(input) = input else {
                 return taken > 0;
             };
             match input {
-                Input::Frames(message) => {
-                    self.session.handle_message(&message, now);
-                }
+                Input::Frames => {}
                 Input::Violation => self.session.end(
                     Code::Protocol,
                     "only binary messages of at most 64 KiB are spoken",

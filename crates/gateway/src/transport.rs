@@ -19,7 +19,6 @@ pub(crate) mod webtransport;
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use perigee_session::{Code, Link, Position};
 use tokio_util::task::TaskTracker;
 
@@ -38,8 +37,8 @@ pub(crate) enum Downlink {
 
 /// What a downlink brought.
 pub(crate) enum Input {
-    /// A whole number of frames.
-    Frames(Bytes),
+    /// Frames, which were handed over.
+    Frames,
     /// Something that is no message of ours.
     Violation,
     /// The transport is gone.
@@ -110,11 +109,29 @@ impl Downlink {
         }
     }
 
-    /// Hands over frames, and where a later reply may go on from, `position` after them. A poll is
-    /// over after that.
-    pub(crate) fn send(&mut self, frames: Vec<u8>, position: impl FnOnce() -> Position) {
+    /// Where to put the frames that are handed over next, behind what stands in it already.
+    pub(crate) fn begin(&self) -> Vec<u8> {
         match self {
-            Self::WebSocket(downlink) => downlink.send(frames),
+            Self::WebSocket(_) => websocket::Downlink::begin(),
+            Self::WebTransport(_)
+            | Self::Stream(_)
+            | Self::Poll(_)
+            | Self::Sse(_)
+            | Self::Htmlfile(_)
+            | Self::Jsonp(_) => Vec::new(),
+        }
+    }
+
+    /// Hands over frames that were put where [`Downlink::begin`] says, and where a later reply may go
+    /// on from, `position` after them. A poll is over after that.
+    pub(crate) fn send(
+        &mut self,
+        frames: Vec<u8>,
+        cx: &mut Context<'_>,
+        position: impl FnOnce() -> Position,
+    ) {
+        match self {
+            Self::WebSocket(downlink) => downlink.send(frames, cx),
             Self::WebTransport(downlink) => downlink.send(frames),
             Self::Stream(downlink) => downlink.send(frames),
             Self::Poll(downlink) => downlink.send(frames),
@@ -135,11 +152,16 @@ impl Downlink {
         }
     }
 
-    /// What comes in; replies of requests only ever bring their end.
-    pub(crate) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+    /// What comes in; `take` gets each whole number of frames. Replies of requests only ever bring
+    /// their end.
+    pub(crate) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnMut(&[u8]),
+    ) -> Poll<Input> {
         let gone = match self {
-            Self::WebSocket(downlink) => return downlink.poll_input(cx),
-            Self::WebTransport(downlink) => return downlink.poll_input(cx),
+            Self::WebSocket(downlink) => return downlink.poll_input(cx, take),
+            Self::WebTransport(downlink) => return downlink.poll_input(cx, take),
             Self::Stream(downlink) => downlink.poll_gone(cx),
             Self::Poll(downlink) => downlink.poll_gone(cx),
             Self::Sse(downlink) => downlink.reply.poll_gone(cx),

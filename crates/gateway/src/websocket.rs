@@ -1,18 +1,13 @@
 //! The server side of a WebSocket on a connection that HTTP/1.1 has handed over (RFC 6455), or on a
 //! stream of HTTP/2 (RFC 8441).
 //!
-//! Our own client's transport and the plain dialect share it. Frames are tungstenite's work; this
-//! module does the handshake and sets the bounds on purpose (the library's defaults cost 133 KiB
-//! per idle connection).
+//! Our own client's transport, the plain dialect and the front doors share it. This file does the
+//! handshake; `socket` is what follows it, `frames` knows the bytes.
 
 mod carrier;
+mod frames;
 mod silence;
-
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
+mod socket;
 
 use axum::{
     body::Body,
@@ -20,63 +15,28 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use hyper::{
     ext::Protocol,
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use perigee_session::Code;
-use tokio::{sync::oneshot, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error, Message,
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
-};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
 use self::carrier::Carrier;
-pub(crate) use self::silence::Silence;
+pub(crate) use self::{
+    frames::HEAD_ROOM,
+    silence::Silence,
+    socket::{Heard, Pieces, WebSocket},
+};
 use crate::{
     http1::{Handover, Rest},
     listener::{Held, Io},
-    net::now,
 };
-
-/// A WebSocket whose handshake is done.
-///
-/// A client that sends too many frames without bytes of a message ends it with [`Error::AttackAttempt`].
-#[derive(Debug)]
-pub(crate) struct WebSocket {
-    frames: WebSocketStream<Carrier>,
-    idle_talk: IdleTalk,
-}
-
-/// The control frames and empty messages that a client may still send: a bucket that refills.
-#[derive(Debug)]
-struct IdleTalk {
-    left: u32,
-    at: Instant,
-}
 
 /// Largest message in bytes, both ways (protocol section 7).
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Bytes read at a time; the library keeps a buffer of this size per connection.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-
-/// Time for the close handshake.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Control frames and empty messages at once: more than any client says for good reasons.
-const MAX_IDLE_TALK: u32 = 256;
-/// After this the bucket has room for one more: heartbeats come every few seconds at most.
-const IDLE_TALK_REFILL: Duration = Duration::from_millis(100);
-/// The longest control frame of a client: 125 bytes, head and mask (RFC 6455 §5.5).
-const MAX_CONTROL_BYTES: usize = 125 + 6;
-
 /// A request that asks for a WebSocket.
 pub(crate) struct Handshake {
     way: Way,
@@ -229,20 +189,7 @@ impl Handshake {
                     (Carrier::socket(socket, max_message_bytes), ahead)
                 }
             };
-            let frames = WebSocketStream::from_partially_read(
-                carrier,
-                read,
-                Role::Server,
-                Some(config(max_message_bytes)),
-            )
-            .await;
-            Some(WebSocket {
-                frames,
-                idle_talk: IdleTalk {
-                    left: MAX_IDLE_TALK,
-                    at: now(),
-                },
-            })
+            Some(WebSocket::new(carrier, &read, max_message_bytes))
         };
         (response, websocket)
     }
@@ -255,17 +202,13 @@ fn carrier(
     max_message_bytes: usize,
 ) -> Option<(Carrier, Vec<u8>)> {
     if let Some(held) = held {
-        return Some((
-            Carrier::stream(upgraded, held, max_message_bytes),
-            Vec::new(),
-        ));
+        let carrier = Carrier::stream(upgraded, held, max_message_bytes);
+        return Some((carrier, Vec::new()));
     }
     let parts = downcast::<TokioIo<Io>>(upgraded).ok()?;
     let (socket, unread) = parts.io.into_inner().into_socket();
-    Some((
-        Carrier::socket(socket, max_message_bytes),
-        [&parts.read_buf[..], &unread].concat(),
-    ))
+    let carrier = Carrier::socket(socket, max_message_bytes);
+    Some((carrier, [&parts.read_buf[..], &unread].concat()))
 }
 
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {
@@ -276,125 +219,6 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {
         return Err(NotWebSocket::Key);
     }
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| NotWebSocket::Key)
-}
-
-impl WebSocket {
-    /// Says goodbye to a client that is not ours, and waits for its answer, but not for long.
-    pub(crate) async fn end(&mut self, code: Code, reason: &'static str) {
-        // A clean end is 1000 for any client; others are told more (protocol section 6).
-        let number = if code == Code::Closed {
-            CloseCode::Normal
-        } else {
-            CloseCode::from(code.close_code())
-        };
-        let reason = if reason.is_empty() {
-            code.name()
-        } else {
-            reason
-        };
-        self.end_as(number, reason).await;
-    }
-
-    /// The same for what RFC 6455 has a close code of its own.
-    pub(crate) async fn end_as(&mut self, number: CloseCode, reason: &'static str) {
-        let goodbye = async {
-            let frame = CloseFrame {
-                code: number,
-                reason: reason.into(),
-            };
-            self.close(Some(frame)).await?;
-            while let Some(Ok(_)) = self.next().await {}
-            Ok::<_, Error>(())
-        };
-        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
-    }
-
-    /// Begins the close handshake.
-    pub(crate) async fn close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
-        self.send(Message::Close(frame)).await
-    }
-}
-
-impl Stream for WebSocket {
-    type Item = Result<Message, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(message) = ready!(Pin::new(&mut self.frames).poll_next(cx)) else {
-            return Poll::Ready(None);
-        };
-        let is_flood = match &message {
-            Ok(message) if says_something(message) => {
-                self.frames.get_mut().finished();
-                false
-            }
-            Ok(_) => {
-                self.frames.get_mut().control(MAX_CONTROL_BYTES);
-                !self.idle_talk.take()
-            }
-            Err(Error::Io(error)) => Carrier::is_flooded(error),
-            Err(_) => false,
-        };
-        if is_flood {
-            debug!("websocket ended: too many frames that say nothing");
-            return Poll::Ready(Some(Err(Error::AttackAttempt)));
-        }
-        Poll::Ready(Some(message))
-    }
-}
-
-fn says_something(message: &Message) -> bool {
-    match message {
-        Message::Binary(bytes) => !bytes.is_empty(),
-        Message::Text(text) => !text.is_empty(),
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => false,
-    }
-}
-
-impl Sink<Message> for WebSocket {
-    type Error = Error;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.frames).poll_ready(cx)
-    }
-
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        Pin::new(&mut self.frames).start_send(message)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.frames).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.frames).poll_close(cx)
-    }
-}
-
-impl IdleTalk {
-    /// Whether one more is allowed.
-    fn take(&mut self) -> bool {
-        let now = now();
-        let refills =
-            now.saturating_duration_since(self.at).as_millis() / IDLE_TALK_REFILL.as_millis();
-        if refills > 0 {
-            let refills = u32::try_from(refills).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(refills).min(MAX_IDLE_TALK);
-            self.at = now;
-        }
-        let allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        allowed
-    }
-}
-
-/// Bounds for every WebSocket of the gateway.
-fn config(max_message_bytes: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(2 * max_message_bytes)
-        .max_message_size(Some(max_message_bytes))
-        .max_frame_size(Some(max_message_bytes))
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {

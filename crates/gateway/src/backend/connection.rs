@@ -48,7 +48,10 @@ impl Connection {
         cx: &mut Context<'_>,
         runs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write_vectored(cx, runs))
+        match runs {
+            [run] => each!(self, stream => Pin::new(stream).poll_write(cx, run)),
+            runs => each!(self, stream => Pin::new(stream).poll_write_vectored(cx, runs)),
+        }
     }
 
     /// Pushes out what a TLS connection still holds; the others hold nothing.

@@ -13,10 +13,9 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use bytes::{Buf, Bytes};
-use futures_util::{Sink, Stream};
+use bytes::{Buf, BytesMut};
+use futures_util::Sink;
 use perigee_session::{Code, StreamStats};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     backend::{self, Connection, Unreached},
@@ -25,11 +24,9 @@ use crate::{
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit, ServiceName},
     shared::Shared,
-    websocket::{Handshake, NotWebSocket, Silence, WebSocket},
+    websocket::{Handshake, Heard, NotWebSocket, Pieces, Silence, WebSocket},
 };
 
-/// Bytes read from the backend at a time, which is also the size of our messages.
-const READ_LEN: usize = 16 * 1024;
 /// What the log calls this way in.
 const TRANSPORT: &str = "plain-websocket";
 
@@ -71,7 +68,7 @@ pub(crate) async fn handle(
             let _backend = shared.stats.backends.count();
             let mut tunnel = Tunnel {
                 websocket,
-                up: Bytes::new(),
+                up: BytesMut::new(),
                 up_closed: false,
                 stats: StreamStats::default(),
             };
@@ -96,8 +93,8 @@ pub(crate) fn subprotocol(offered: &[&str]) -> Result<Option<&'static str>, NotW
 
 struct Tunnel {
     websocket: WebSocket,
-    /// Bytes of a message that the backend has not taken yet.
-    up: Bytes,
+    /// Bytes of messages that the backend has not taken yet.
+    up: BytesMut,
     /// The client closed its WebSocket.
     up_closed: bool,
     stats: StreamStats,
@@ -115,7 +112,6 @@ impl Tunnel {
         };
         let timeouts = &shared.config.timeouts;
         let mut silence = Silence::new(timeouts);
-        let mut buffer = Vec::new();
         let carried = poll_fn(|cx| {
             match silence.poll(&mut self.websocket, cx) {
                 Poll::Ready(Code::Closed) => self.up_closed = true,
@@ -126,7 +122,7 @@ impl Tunnel {
             let down = if self.up_closed {
                 Poll::Pending
             } else {
-                self.poll_down(&mut connection, &mut buffer, cx)?
+                self.poll_down(&mut connection, cx)?
             };
             if up.is_ready() || down.is_ready() {
                 Poll::Ready(Ok(Code::Closed))
@@ -169,24 +165,34 @@ impl Tunnel {
                 self.up.advance(taken);
                 self.stats.delivered += taken as u64;
             }
+            // An idle tunnel owns no buffer.
+            self.up = BytesMut::new();
             if self.up_closed {
                 return connection.poll_shutdown(cx);
             }
             _ = connection.poll_flush(cx)?;
-            match ready!(Pin::new(&mut self.websocket).poll_next(cx)) {
-                Some(Ok(Message::Binary(bytes))) => {
-                    silence.broken();
-                    self.up = bytes;
+            let (up, up_closed, stats) = (&mut self.up, &mut self.up_closed, &mut self.stats);
+            let heard = self.websocket.poll_hear(Pieces::Joined, cx, |cx, heard| {
+                let bytes = match heard {
+                    Heard::Bytes(bytes) => bytes,
+                    // A text message's bytes are bytes too; they are never sent back as text.
+                    Heard::Text(text) => text.as_bytes(),
+                    Heard::Closed => return *up_closed = true,
+                };
+                let mut taken = 0;
+                if up.is_empty()
+                    && !bytes.is_empty()
+                    // An error shows again when the rest is written.
+                    && let Poll::Ready(Ok(len)) = connection.poll_write(cx, &[IoSlice::new(bytes)])
+                {
+                    taken = len;
+                    stats.delivered += len as u64;
                 }
-                // A text message's bytes are bytes too; they are never sent back as text.
-                Some(Ok(Message::Text(text))) => {
-                    silence.broken();
-                    self.up = text.into();
-                }
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
-                    silence.broken()
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => self.up_closed = true,
+                up.extend_from_slice(&bytes[taken..]);
+            });
+            match ready!(heard) {
+                Ok(()) => silence.broken(),
+                Err(_) => self.up_closed = true,
             }
         }
     }
@@ -195,7 +201,6 @@ impl Tunnel {
     fn poll_down(
         &mut self,
         connection: &mut Connection,
-        buffer: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -208,23 +213,19 @@ impl Tunnel {
                 }
                 Poll::Ready(Ok(())) => {}
             }
-            buffer.resize(READ_LEN, 0);
-            let len = match connection.poll_read(cx, buffer) {
-                Poll::Pending => {
-                    // An idle tunnel owns no buffer.
-                    *buffer = Vec::new();
-                    return Poll::Pending;
-                }
-                Poll::Ready(len) => len?,
+            let read = self
+                .websocket
+                .poll_send_read(cx, |cx, buffer| connection.poll_read(cx, buffer));
+            let Poll::Ready(len) = read? else {
+                // An error shows again at the next poll.
+                _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                return Poll::Pending;
             };
             if len == 0 {
                 return Poll::Ready(Ok(()));
             }
             self.stats.written += len as u64;
             self.stats.acked = self.stats.written;
-            let message = Message::Binary(Bytes::copy_from_slice(&buffer[..len]));
-            // An error shows again at the next poll.
-            _ = Pin::new(&mut self.websocket).start_send(message);
         }
     }
 }

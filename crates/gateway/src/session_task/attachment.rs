@@ -90,7 +90,7 @@ impl Attachment {
                 Poll::Ready(Err(_)) => return Outcome::Over,
                 Poll::Ready(Ok(())) => {}
             }
-            let mut frames = Vec::new();
+            let mut frames = self.downlink.begin();
             if !session.poll_transmit(&mut frames, self.downlink.batch_bytes(), now) {
                 break;
             }
@@ -100,7 +100,7 @@ impl Attachment {
             if let Some(left) = &mut self.bytes_left {
                 *left = left.saturating_sub(frames.len() as u64);
             }
-            self.downlink.send(frames, || session.position());
+            self.downlink.send(frames, cx, || session.position());
             sent = true;
             if self.is_poll() {
                 return Outcome::Over;

@@ -1,8 +1,9 @@
 //! The WebSocket transport: binary messages both ways, each a whole number of frames.
 
 use std::{
+    cell::Cell,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, StreamExt};
 use perigee_session::Code;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{
@@ -23,11 +24,17 @@ use super::{Gone, Input, attach};
 use crate::{
     http::Asker,
     shared::Shared,
-    websocket::{Handshake, NotWebSocket, WebSocket},
+    websocket::{HEAD_ROOM, Handshake, Heard, NotWebSocket, Pieces, WebSocket},
 };
 
 /// The subprotocol of our own client.
 pub(crate) const SUBPROTOCOL: &str = "perigee.v1";
+
+thread_local! {
+    /// One buffer per thread for the frames that are sent next.
+    static FRAMES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Time for the last frames and the close handshake of a WebSocket that ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,9 +114,17 @@ impl Downlink {
             .map_err(|_| Gone)
     }
 
-    pub(super) fn send(&mut self, frames: Vec<u8>) {
-        // An error shows again at the next poll.
-        _ = Pin::new(&mut self.websocket).start_send(Message::Binary(Bytes::from(frames)));
+    /// A buffer of the thread, with room for the head of a message.
+    pub(super) fn begin() -> Vec<u8> {
+        let mut frames = FRAMES.take();
+        frames.resize(HEAD_ROOM, 0);
+        frames
+    }
+
+    pub(super) fn send(&mut self, mut frames: Vec<u8>, cx: &mut Context<'_>) {
+        self.websocket.send_in_place(&mut frames, cx);
+        frames.clear();
+        FRAMES.set(frames);
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
@@ -119,25 +134,25 @@ impl Downlink {
         }
     }
 
-    pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        loop {
-            return match Pin::new(&mut self.websocket).poll_next(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(Ok(Message::Binary(message)))) => {
-                    Poll::Ready(Input::Frames(message))
-                }
-                Poll::Ready(Some(
-                    Ok(Message::Text(_)) | Err(Error::Capacity(_) | Error::AttackAttempt),
-                )) => Poll::Ready(Input::Violation),
-                // Answered by the library; the session has its own PING.
-                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
-                    continue;
-                }
-                Poll::Ready(Some(Ok(Message::Close(_)) | Err(_)) | None) => {
-                    Poll::Ready(Input::Gone)
-                }
-            };
-        }
+    pub(super) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]),
+    ) -> Poll<Input> {
+        let mut input = Input::Frames;
+        let heard =
+            self.websocket
+                .poll_hear(Pieces::Messages, cx, |_, heard| match (heard, &input) {
+                    (Heard::Bytes(message), Input::Frames) => take(message),
+                    (Heard::Closed, Input::Frames) => input = Input::Gone,
+                    (Heard::Text(_), Input::Frames) => input = Input::Violation,
+                    (_, Input::Violation | Input::Gone) => {}
+                });
+        Poll::Ready(match (ready!(heard), input) {
+            (Ok(()), input) | (Err(_), input @ Input::Violation) => input,
+            (Err(Error::Capacity(_) | Error::AttackAttempt), _) => Input::Violation,
+            (Err(_), _) => Input::Gone,
+        })
     }
 
     /// Sends last frames, says why, and waits a little for the other side to have it.

@@ -150,10 +150,17 @@ impl Downlink {
         }
     }
 
-    pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+    pub(super) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(&[u8]),
+    ) -> Poll<Input> {
         if let Poll::Ready(read) = self.stream.poll_read(cx) {
             return Poll::Ready(match read {
-                Ok(Some(frames)) => Input::Frames(frames),
+                Ok(Some(frames)) => {
+                    take(&frames);
+                    Input::Frames
+                }
                 Ok(None) | Err(_) => Input::Gone,
             });
         }

@@ -36,6 +36,8 @@ enum Wire {
         TokioIo<Upgraded>,
         #[expect(dead_code, reason = "held")] Held,
     ),
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// A message took too many bytes on the wire.
@@ -55,6 +57,15 @@ impl Carrier {
     pub(super) fn stream(stream: Upgraded, held: Held, max_message_bytes: usize) -> Self {
         Self {
             wire: Wire::Stream(TokioIo::new(stream), held),
+            unfinished: 0,
+            max_wire_bytes: WIRE_FACTOR * max_message_bytes,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(stream: tokio::io::DuplexStream, max_message_bytes: usize) -> Self {
+        Self {
+            wire: Wire::Memory(stream),
             unfinished: 0,
             max_wire_bytes: WIRE_FACTOR * max_message_bytes,
         }
@@ -91,6 +102,8 @@ impl AsyncRead for Carrier {
         let polled = match &mut self.wire {
             Wire::Socket(socket) => Pin::new(socket).poll_read(cx, buffer),
             Wire::Stream(stream, _) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(test)]
+            Wire::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         };
         ready!(polled)?;
         self.unfinished += buffer.filled().len() - before;
@@ -107,6 +120,8 @@ impl AsyncWrite for Carrier {
         match &mut self.wire {
             Wire::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
             Wire::Stream(stream, _) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(test)]
+            Wire::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -118,6 +133,8 @@ impl AsyncWrite for Carrier {
         match &mut self.wire {
             Wire::Socket(socket) => Pin::new(socket).poll_write_vectored(cx, runs),
             Wire::Stream(stream, _) => Pin::new(stream).poll_write_vectored(cx, runs),
+            #[cfg(test)]
+            Wire::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, runs),
         }
     }
 
@@ -125,6 +142,8 @@ impl AsyncWrite for Carrier {
         match &self.wire {
             Wire::Socket(socket) => socket.is_write_vectored(),
             Wire::Stream(stream, _) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Wire::Memory(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -132,6 +151,8 @@ impl AsyncWrite for Carrier {
         match &mut self.wire {
             Wire::Socket(socket) => Pin::new(socket).poll_flush(cx),
             Wire::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Wire::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -139,6 +160,8 @@ impl AsyncWrite for Carrier {
         match &mut self.wire {
             Wire::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
             Wire::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Wire::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

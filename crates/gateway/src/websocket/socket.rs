@@ -1,0 +1,665 @@
+//! A WebSocket after its handshake: messages in, messages out.
+//!
+//! Messages in one frame, which are nearly all there are, take a short way: the frames of one read
+//! lie in a buffer of the thread, are unmasked there and handed on from there, and what is sent is
+//! read behind room for its head and written with it. Everything else is tungstenite's work, which
+//! is handed whole frames and exists only while there is such work.
+//!
+//! Invariants:
+//! - an idle WebSocket owns no buffer: what it keeps is a frame that is not whole, messages that were
+//!   not asked for yet, and what its client has not taken;
+//! - once the library has a part of a message, or the close handshake began, every frame is its.
+
+use std::{
+    cell::RefCell,
+    io::{self, Read, Write},
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use perigee_session::Code;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::{
+    Error, Message, Utf8Bytes,
+    error::ProtocolError,
+    protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
+};
+use tracing::debug;
+
+use super::{
+    carrier::Carrier,
+    frames::{self, Front, HEAD_ROOM},
+};
+use crate::net::now;
+
+/// A WebSocket whose handshake is done.
+///
+/// A client that sends too many frames without bytes of a message ends it with [`Error::AttackAttempt`].
+pub(crate) struct WebSocket {
+    carrier: Carrier,
+    max_message_bytes: usize,
+    /// What was read and not taken.
+    kept: BytesMut,
+    /// So many bytes have to be kept for the frame at the front to be whole, or its head.
+    wanted: usize,
+    /// What the client has not taken.
+    unsent: BytesMut,
+    /// The client took less than it was offered.
+    is_blocked: bool,
+    /// The carrier may hold bytes back until it is told not to.
+    is_unflushed: bool,
+    /// Nothing more is read.
+    is_deaf: bool,
+    /// One side said that it closes, or is gone: no more messages are sent.
+    is_closing: bool,
+    /// While there is work for the library.
+    library: Option<Box<WebSocketContext>>,
+    idle_talk: IdleTalk,
+}
+
+/// What a client was heard to say.
+#[derive(Debug)]
+pub(crate) enum Heard<'a> {
+    /// Bytes of a binary message, or of several.
+    Bytes(&'a [u8]),
+    Text(&'a str),
+    /// It says no more.
+    Closed,
+}
+
+/// How much is handed on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pieces {
+    /// Each message by itself.
+    Messages,
+    /// The bytes of as many binary messages as there are.
+    Joined,
+}
+
+/// The control frames and empty messages that a client may still send: a bucket that refills.
+#[derive(Debug)]
+struct IdleTalk {
+    left: u32,
+    at: Instant,
+}
+
+/// What the library reads and writes.
+struct Feed<'a> {
+    frame: &'a [u8],
+    unsent: &'a mut BytesMut,
+}
+
+/// Bytes read at a time from a client.
+const READ_BYTES: usize = 64 * 1024;
+/// Room before them for the beginning of a frame that was read before.
+const KEPT_ROOM: usize = super::MAX_MESSAGE_BYTES + frames::MAX_HEAD;
+/// Bytes read at a time from who speaks to a client: as many as a head of 4 bytes can tell.
+const SEND_BYTES: usize = u16::MAX as usize;
+/// Messages that are handed over one by one wait for each other up to this.
+const BATCH_BYTES: usize = 16 * 1024;
+/// Bytes of a frame that the library takes at a time.
+const LIBRARY_READ_BYTES: usize = 4 * 1024;
+/// No PONG waits behind more than this: a later one says the same.
+const MAX_BEFORE_PONG: usize = 16 * 1024;
+
+/// Time for the close handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Control frames and empty messages at once: more than any client says for good reasons.
+const MAX_IDLE_TALK: u32 = 256;
+/// After this the bucket has room for one more: heartbeats come every few seconds at most.
+const IDLE_TALK_REFILL: Duration = Duration::from_millis(100);
+/// The longest control frame of a client: 125 bytes, head and mask (RFC 6455 §5.5).
+const MAX_CONTROL_BYTES: usize = 125 + 6;
+
+thread_local! {
+    /// One buffer per thread: no connection owns memory for bytes that are not there.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; KEPT_ROOM + READ_BYTES]);
+}
+
+impl WebSocket {
+    /// `read` is what came of it with the request.
+    pub(super) fn new(carrier: Carrier, read: &[u8], max_message_bytes: usize) -> Self {
+        Self {
+            carrier,
+            max_message_bytes,
+            kept: BytesMut::from(read),
+            wanted: 0,
+            unsent: BytesMut::new(),
+            is_blocked: false,
+            is_unflushed: false,
+            is_deaf: false,
+            is_closing: false,
+            library: None,
+            idle_talk: IdleTalk {
+                left: MAX_IDLE_TALK,
+                at: now(),
+            },
+        }
+    }
+
+    /// Says goodbye to a client that is not ours, and waits for its answer, but not for long.
+    pub(crate) async fn end(&mut self, code: Code, reason: &'static str) {
+        // A clean end is 1000 for any client; others are told more (protocol section 6).
+        let number = if code == Code::Closed {
+            CloseCode::Normal
+        } else {
+            CloseCode::from(code.close_code())
+        };
+        let reason = if reason.is_empty() {
+            code.name()
+        } else {
+            reason
+        };
+        self.end_as(number, reason).await;
+    }
+
+    /// The same for what RFC 6455 has a close code of its own.
+    pub(crate) async fn end_as(&mut self, number: CloseCode, reason: &'static str) {
+        let goodbye = async {
+            let frame = CloseFrame {
+                code: number,
+                reason: reason.into(),
+            };
+            self.close(Some(frame)).await?;
+            while let Some(Ok(_)) = self.next().await {}
+            Ok::<_, Error>(())
+        };
+        _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+
+    /// Begins the close handshake.
+    pub(crate) async fn close(&mut self, frame: Option<CloseFrame>) -> Result<(), Error> {
+        self.send(Message::Close(frame)).await
+    }
+
+    /// Reads once at most, and hands on all messages that are whole then.
+    ///
+    /// # Errors
+    ///
+    /// The client broke a rule, or the connection is gone. What came before was handed on.
+    pub(crate) fn poll_hear(
+        &mut self,
+        pieces: Pieces,
+        cx: &mut Context<'_>,
+        mut hear: impl FnMut(&mut Context<'_>, Heard<'_>),
+    ) -> Poll<Result<(), Error>> {
+        self.answer(cx);
+        if self.is_deaf {
+            return Poll::Ready(Err(Error::ConnectionClosed));
+        }
+        if self.may_have_whole() {
+            let mut bytes = mem::take(&mut self.kept);
+            return Poll::Ready(self.hear_all(&mut bytes, pieces, cx, &mut hear));
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let end = KEPT_ROOM + ready!(self.poll_read(&mut buffer[KEPT_ROOM..], cx))?;
+            let start = KEPT_ROOM.checked_sub(self.kept.len());
+            match start {
+                Some(start) if end - start >= self.wanted => {
+                    if !self.kept.is_empty() {
+                        buffer[start..KEPT_ROOM].copy_from_slice(&self.kept);
+                        self.kept = BytesMut::new();
+                    }
+                    Poll::Ready(self.hear_all(&mut buffer[start..end], pieces, cx, &mut hear))
+                }
+                _ => {
+                    self.kept.extend_from_slice(&buffer[KEPT_ROOM..end]);
+                    Poll::Ready(Ok(()))
+                }
+            }
+        })
+    }
+
+    /// Sends a client what `read` puts into a buffer, as one message, and says how long it was: none
+    /// is sent if there was nothing. Call it only when [`Sink::poll_ready`] allows it.
+    pub(crate) fn poll_send_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let Some((head, bytes)) = buffer.split_first_chunk_mut::<HEAD_ROOM>() else {
+                return Poll::Ready(Ok(0));
+            };
+            let len = ready!(read(cx, &mut bytes[..SEND_BYTES]))?;
+            if len > 0 {
+                let at = frames::put_head(head, frames::BINARY, len);
+                self.offer(&buffer[at..HEAD_ROOM + len], cx);
+            }
+            Poll::Ready(Ok(len))
+        })
+    }
+
+    /// Sends a client a binary message that stands in `bytes` behind room for its head. Call it only
+    /// when [`Sink::poll_ready`] allows it.
+    pub(crate) fn send_in_place(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) {
+        // After its CLOSE nobody listens.
+        if let Some((head, message)) = bytes.split_first_chunk_mut::<HEAD_ROOM>()
+            && !self.is_closing
+        {
+            let at = frames::put_head(head, frames::BINARY, message.len());
+            self.offer(&bytes[at..], cx);
+        }
+    }
+
+    /// Offers a frame to the client, and keeps what it does not take.
+    fn offer(&mut self, frame: &[u8], cx: &mut Context<'_>) {
+        let mut taken = 0;
+        if self.unsent.is_empty()
+            // An error shows again when the rest is sent.
+            && let Poll::Ready(Ok(len)) = Pin::new(&mut self.carrier).poll_write(cx, frame)
+        {
+            taken = len;
+            self.is_unflushed = true;
+        }
+        if taken < frame.len() {
+            self.is_blocked = true;
+            self.unsent.extend_from_slice(&frame[taken..]);
+        }
+    }
+
+    /// Ready when the client has taken everything.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.unsent.is_empty() {
+            let Poll::Ready(taken) = Pin::new(&mut self.carrier).poll_write(cx, &self.unsent)?
+            else {
+                self.is_blocked = true;
+                return Poll::Pending;
+            };
+            if taken == 0 {
+                return Poll::Ready(Err(Error::Io(io::ErrorKind::WriteZero.into())));
+            }
+            self.unsent.advance(taken);
+            self.is_unflushed = true;
+        }
+        self.is_blocked = false;
+        if self.unsent.capacity() > 0 {
+            self.unsent = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what waits, such as the answer to a PING. That it cannot be sent, reading finds out too.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if !self.unsent.is_empty() {
+            _ = Pin::new(self).poll_flush(cx);
+        }
+    }
+
+    /// Bytes of the client, at least one.
+    fn poll_read(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        let mut room = ReadBuf::new(buffer);
+        let error = match ready!(Pin::new(&mut self.carrier).poll_read(cx, &mut room)) {
+            Ok(()) if !room.filled().is_empty() => {
+                return Poll::Ready(Ok(room.filled().len()));
+            }
+            Ok(()) => ProtocolError::ResetWithoutClosingHandshake.into(),
+            Err(error) if Carrier::is_flooded(&error) => flooded(),
+            Err(error) => error.into(),
+        };
+        self.is_deaf = true;
+        self.is_closing |= !matches!(error, Error::AttackAttempt);
+        Poll::Ready(Err(error))
+    }
+
+    /// Whether what is kept is worth another look.
+    fn may_have_whole(&self) -> bool {
+        !self.kept.is_empty() && self.kept.len() >= self.wanted
+    }
+
+    /// Hands on all messages that are whole, and keeps the rest.
+    fn hear_all(
+        &mut self,
+        bytes: &mut [u8],
+        pieces: Pieces,
+        cx: &mut Context<'_>,
+        hear: &mut impl FnMut(&mut Context<'_>, Heard<'_>),
+    ) -> Result<(), Error> {
+        let mut at = 0;
+        let mut joined = 0..0;
+        self.wanted = 0;
+        let result = loop {
+            if self.is_deaf {
+                break Ok(());
+            }
+            let (is_text, payload) = match self.front(&bytes[at..]) {
+                Ok(Front::Message {
+                    is_text,
+                    head,
+                    len,
+                    mask,
+                }) => {
+                    let payload = at + head..at + head + len;
+                    frames::unmask(&mut bytes[payload.clone()], mask);
+                    at = payload.end;
+                    (is_text, payload)
+                }
+                Ok(Front::Other { len, ends }) => {
+                    if !joined.is_empty() {
+                        hear(cx, Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                    }
+                    let frame = &bytes[at..at + len];
+                    at += len;
+                    match self.ask_library(frame, ends) {
+                        Ok(Some(Message::Binary(bytes))) => hear(cx, Heard::Bytes(&bytes)),
+                        Ok(Some(Message::Text(text))) => hear(cx, Heard::Text(&text)),
+                        Ok(Some(Message::Close(_))) => hear(cx, Heard::Closed),
+                        Ok(
+                            None | Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)),
+                        ) => {}
+                        Err(error) => break Err(error),
+                    }
+                    continue;
+                }
+                Ok(Front::Cut { wanted }) => {
+                    self.wanted = wanted;
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
+            };
+            if let Err(error) = self.count(!payload.is_empty()) {
+                break Err(error);
+            }
+            if is_text {
+                if !joined.is_empty() {
+                    hear(cx, Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                }
+                match str::from_utf8(&bytes[payload]) {
+                    Ok(text) => hear(cx, Heard::Text(text)),
+                    Err(error) => break Err(error.into()),
+                }
+            } else if pieces == Pieces::Messages {
+                hear(cx, Heard::Bytes(&bytes[payload]));
+            } else if joined.is_empty() {
+                joined = payload;
+            } else {
+                let end = joined.end + payload.len();
+                bytes.copy_within(payload, joined.end);
+                joined.end = end;
+            }
+        };
+        if !joined.is_empty() {
+            hear(cx, Heard::Bytes(&bytes[joined]));
+        }
+        self.is_deaf |= result.is_err();
+        if at < bytes.len() && !self.is_deaf {
+            self.kept = BytesMut::from(&bytes[at..]);
+        }
+        result
+    }
+
+    /// What stands at the front of `bytes`, and who is to look at it.
+    fn front(&self, bytes: &[u8]) -> Result<Front, Error> {
+        let front = frames::front(bytes, self.max_message_bytes)?;
+        Ok(match front {
+            Front::Message { head, len, .. } if self.library.is_some() => Front::Other {
+                len: head + len,
+                ends: Some(true),
+            },
+            front => front,
+        })
+    }
+
+    /// The next message of those that are kept.
+    fn take_kept(&mut self) -> Result<Option<Message>, Error> {
+        while !self.is_deaf && self.may_have_whole() {
+            self.wanted = 0;
+            match self.front(&self.kept)? {
+                Front::Message {
+                    is_text,
+                    head,
+                    len,
+                    mask,
+                } => {
+                    let mut frame = self.kept.split_to(head + len);
+                    frame.advance(head);
+                    frames::unmask(&mut frame, mask);
+                    // A message does not hold on to those after it.
+                    let payload = if self.kept.is_empty() {
+                        self.kept = BytesMut::new();
+                        frame.freeze()
+                    } else {
+                        Bytes::copy_from_slice(&frame)
+                    };
+                    self.count(!payload.is_empty())?;
+                    return Ok(Some(if is_text {
+                        Message::Text(Utf8Bytes::try_from(payload)?)
+                    } else {
+                        Message::Binary(payload)
+                    }));
+                }
+                Front::Other { len, ends } => {
+                    let frame = self.kept.split_to(len);
+                    if let Some(message) = self.ask_library(&frame, ends)? {
+                        return Ok(Some(message));
+                    }
+                }
+                Front::Cut { wanted } => self.wanted = wanted,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands the library a frame, and says what message it makes.
+    fn ask_library(&mut self, frame: &[u8], ends: Option<bool>) -> Result<Option<Message>, Error> {
+        let had_part = self.library.is_some();
+        let max_message_bytes = self.max_message_bytes;
+        let library = self
+            .library
+            .get_or_insert_with(|| new_library(max_message_bytes));
+        let mut feed = Feed {
+            frame,
+            unsent: &mut self.unsent,
+        };
+        let message = match library.read(&mut feed) {
+            Ok(message) => Some(message),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => return Err(error),
+        };
+        // The answer to a PING or CLOSE. Nothing follows a CLOSE.
+        match library.flush(&mut feed) {
+            Err(Error::ConnectionClosed) => {
+                self.is_deaf = true;
+                self.is_closing = true;
+            }
+            flushed => flushed?,
+        }
+        let has_part = ends.map_or(had_part, |ends| !ends);
+        if !has_part && !self.is_closing {
+            self.library = None;
+        }
+        if let Some(message) = &message {
+            self.count(says_something(message))?;
+        }
+        Ok(message)
+    }
+
+    /// Counts a message or a control frame.
+    fn count(&mut self, says_something: bool) -> Result<(), Error> {
+        if says_something {
+            self.carrier.finished();
+            return Ok(());
+        }
+        self.carrier.control(MAX_CONTROL_BYTES);
+        if self.idle_talk.take() {
+            Ok(())
+        } else {
+            Err(flooded())
+        }
+    }
+
+    fn append(&mut self, opcode: u8, payload: &[u8]) {
+        let mut head = [0; HEAD_ROOM];
+        let at = frames::put_head(&mut head, opcode, payload.len());
+        self.unsent.reserve(HEAD_ROOM - at + payload.len());
+        self.unsent.extend_from_slice(&head[at..]);
+        self.unsent.extend_from_slice(payload);
+    }
+}
+
+fn flooded() -> Error {
+    debug!("websocket ended: too many frames that say nothing");
+    Error::AttackAttempt
+}
+
+fn says_something(message: &Message) -> bool {
+    match message {
+        Message::Binary(bytes) => !bytes.is_empty(),
+        Message::Text(text) => !text.is_empty(),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => false,
+    }
+}
+
+/// Bounds on purpose: the library's defaults cost 133 KiB.
+fn new_library(max_message_bytes: usize) -> Box<WebSocketContext> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(LIBRARY_READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * max_message_bytes)
+        .max_message_size(Some(max_message_bytes))
+        .max_frame_size(Some(max_message_bytes));
+    Box::new(WebSocketContext::new(Role::Server, Some(config)))
+}
+
+impl Stream for WebSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            self.answer(cx);
+            match self.take_kept() {
+                Ok(None) => {}
+                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
+                Err(error) => {
+                    self.is_deaf = true;
+                    self.kept = BytesMut::new();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            if self.is_deaf {
+                self.kept = BytesMut::new();
+                _ = ready!(self.poll_unsent(cx));
+                return Poll::Ready(None);
+            }
+            let read = BUFFER.with_borrow_mut(|buffer| {
+                let len = ready!(self.poll_read(&mut buffer[..READ_BYTES], cx))?;
+                self.kept.extend_from_slice(&buffer[..len]);
+                Poll::Ready(Ok(()))
+            });
+            if let Err(error) = ready!(read) {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
+
+impl Sink<Message> for WebSocket {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if !self.is_blocked && self.unsent.len() < BATCH_BYTES {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_unsent(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        let this = &mut *self;
+        if let Message::Close(frame) = message {
+            let max_message_bytes = this.max_message_bytes;
+            let library = this
+                .library
+                .get_or_insert_with(|| new_library(max_message_bytes));
+            this.is_closing = true;
+            let mut feed = Feed {
+                frame: &[],
+                unsent: &mut this.unsent,
+            };
+            return match library.close(&mut feed, frame) {
+                // The client closed first, and has its answer.
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => Ok(()),
+                closed => closed,
+            };
+        }
+        if this.is_closing {
+            return Err(ProtocolError::SendAfterClosing.into());
+        }
+        match message {
+            Message::Binary(bytes) => this.append(frames::BINARY, &bytes),
+            Message::Text(text) => this.append(frames::TEXT, text.as_bytes()),
+            Message::Ping(bytes) => this.append(frames::PING, &bytes),
+            Message::Pong(bytes) => this.append(frames::PONG, &bytes),
+            Message::Close(_) | Message::Frame(_) => {
+                return Err(ProtocolError::UnexpectedContinueFrame.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if !self.unsent.is_empty() {
+            ready!(self.poll_unsent(cx))?;
+        }
+        if self.is_unflushed {
+            ready!(Pin::new(&mut self.carrier).poll_flush(cx))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl Read for Feed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.frame.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.frame.read(buffer)
+    }
+}
+
+/// Takes one frame at a time, whole.
+impl Write for Feed<'_> {
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        let is_pong = frame.first() == Some(&(frames::FIN | frames::PONG));
+        if !(is_pong && self.unsent.len() > MAX_BEFORE_PONG) {
+            self.unsent.extend_from_slice(frame);
+        }
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl IdleTalk {
+    /// Whether one more is allowed.
+    fn take(&mut self) -> bool {
+        let now = now();
+        let refills =
+            now.saturating_duration_since(self.at).as_millis() / IDLE_TALK_REFILL.as_millis();
+        if refills > 0 {
+            let refills = u32::try_from(refills).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(refills).min(MAX_IDLE_TALK);
+            self.at = now;
+        }
+        let allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests;
