@@ -3,6 +3,7 @@
 //! `docs/architecture.md` draws it. A byte's way is transport → session → service → backend, and
 //! back the same way; [`Gateway::start`] puts the parts together from a [`config::Config`].
 
+mod aside;
 mod assets;
 mod backend;
 pub mod config;

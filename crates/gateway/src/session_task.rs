@@ -59,11 +59,15 @@ pub(crate) struct SessionTask {
     sid: String,
     session: Session,
     inbox: mpsc::Receiver<Command>,
+    /// The last look into the inbox found nothing, so that the next command wakes the task.
+    inbox_was_empty: bool,
     attachment: Option<Attachment>,
     streams: Streams,
     /// Uplink requests whose frames were applied and that wait for the backends to take them.
     replies: Vec<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
     timer: Pin<Box<Sleep>>,
+    /// The timer will wake the task.
+    timer_is_armed: bool,
     detached: Arc<DetachedSince>,
     detached_at: Option<Instant>,
     tickets: Arc<Tickets>,
@@ -108,10 +112,12 @@ impl SessionTask {
             sid,
             session,
             inbox,
+            inbox_was_empty: false,
             attachment: None,
             streams: Streams::default(),
             replies: Vec::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
+            timer_is_armed: false,
             detached,
             detached_at: Some(now),
             tickets,
@@ -142,22 +148,22 @@ impl SessionTask {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_PER_POLL {
             let now = now();
-            let mut progress = self.take_commands(cx, now);
-            progress |= self.take_frames(cx, now);
+            let mut again = self.take_commands(cx, now);
+            again |= self.take_frames(cx, now);
             self.session.handle_timeout(now);
             self.expire_streams(now);
             self.end_if_due(now);
             self.streams.register(cx);
             let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
-            progress |= self.streams.serve(&mut self.session, may_read, now);
+            self.streams.serve(&mut self.session, may_read, now);
             self.answer_uplinks(now);
-            progress |= self.transmit(cx, now);
-            progress |= self.handle_events(now);
+            again |= self.transmit(cx, now);
+            again |= self.handle_events(now);
             self.settle(self.session.buffered() + self.streams.buffered());
             if self.session.ended().is_some() && self.last_words_are_out(now) {
                 return Poll::Ready(());
             }
-            if !progress && !self.timer_is_due(cx, now) {
+            if !again && !self.timer_is_due(cx, now) {
                 return Poll::Pending;
             }
         }
@@ -184,18 +190,30 @@ impl SessionTask {
         if deadline <= now {
             return true;
         }
-        if self.timer.deadline() != deadline.into() {
-            self.timer.as_mut().reset(deadline.into());
+        // Deadlines move away with every message. One that is armed too early wakes once in vain, which
+        // costs less than to arm it anew each time.
+        let armed = self.timer.deadline().into_std();
+        if self.timer_is_armed && now < armed && armed <= deadline {
+            return false;
         }
+        self.timer.as_mut().reset(deadline.into());
+        self.timer_is_armed = true;
         self.timer.as_mut().poll(cx).is_ready()
     }
 
+    /// Says whether there may be more.
     fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        for taken in 0..INPUTS_PER_ROUND {
+        // Who sends one wakes the task, and it is there by then.
+        if self.inbox_was_empty && self.inbox.is_empty() {
+            return false;
+        }
+        for _ in 0..INPUTS_PER_ROUND {
             // The registry keeps a sender as long as the session lives, so the channel stays open.
             let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else {
-                return taken > 0;
+                self.inbox_was_empty = true;
+                return false;
             };
+            self.inbox_was_empty = false;
             match command {
                 Command::Attach(attachment) => self.attach(*attachment, now),
                 Command::Promise(promise) => self.promise(*promise, now),
@@ -237,17 +255,18 @@ impl SessionTask {
         }
     }
 
+    /// Says whether there may be more.
     fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        for taken in 0..INPUTS_PER_ROUND {
+        for _ in 0..INPUTS_PER_ROUND {
             let Some(attachment) = &mut self.attachment else {
-                return taken > 0;
+                return false;
             };
             let session = &mut self.session;
             let input = attachment
                 .downlink
                 .poll_input(cx, |message| session.handle_message(message, now));
             let Poll::Ready(input) = input else {
-                return taken > 0;
+                return false;
             };
             match input {
                 Input::Frames => {}
@@ -289,7 +308,7 @@ impl SessionTask {
                     );
                     self.update_resume_timeout();
                 }
-                Event::Readable(stream) | Event::Writable(stream) => self.streams.mark(stream),
+                Event::Readable(stream) | Event::Writable(stream) => self.streams.note(stream),
                 Event::Closed {
                     stream,
                     code,
@@ -332,6 +351,7 @@ impl SessionTask {
         }
     }
 
+    /// Says whether that ended the attachment.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(attachment) = &mut self.attachment else {
             return false;
@@ -339,8 +359,7 @@ impl SessionTask {
         let outcome = attachment.transmit(&mut self.session, cx, now);
         let n = attachment.n;
         match outcome {
-            Outcome::Idle => return false,
-            Outcome::Sent => return true,
+            Outcome::Said => return false,
             Outcome::Over => {
                 self.was_cut = !attachment.is_poll();
                 self.attachment = None;

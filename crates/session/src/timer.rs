@@ -30,20 +30,41 @@ impl Timer {
 
 /// The armed deadlines.
 #[derive(Debug, Default)]
-pub(crate) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+pub(crate) struct TimerTable {
+    deadlines: [Option<Instant>; Timer::ALL.len()],
+    /// None is due before this, so that most looks at the table are one.
+    quiet_until: Option<Instant>,
+}
 
 impl TimerTable {
     pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
-        self.0[timer as usize] = Some(deadline);
+        self.deadlines[timer as usize] = Some(deadline);
+        self.moved(deadline);
     }
 
     /// Arms the timer unless it is armed already.
     pub(crate) fn set_once(&mut self, timer: Timer, deadline: Instant) {
-        self.0[timer as usize].get_or_insert(deadline);
+        self.deadlines[timer as usize].get_or_insert(deadline);
+        self.moved(deadline);
+    }
+
+    fn moved(&mut self, deadline: Instant) {
+        if self.quiet_until.is_none_or(|until| deadline < until) {
+            self.quiet_until = Some(deadline);
+        }
+    }
+
+    /// Whether any may be due; if it is said so, take the expired ones.
+    pub(crate) fn may_be_due(&mut self, now: Instant) -> bool {
+        if self.quiet_until.is_none_or(|until| now < until) {
+            return false;
+        }
+        self.quiet_until = self.next();
+        self.quiet_until.is_some_and(|until| until <= now)
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.deadlines[timer as usize] = None;
     }
 
     pub(crate) fn stop_all(&mut self) {
@@ -52,7 +73,7 @@ impl TimerTable {
 
     /// Disarms the timer and says whether it was due.
     pub(crate) fn take_expired(&mut self, timer: Timer, now: Instant) -> bool {
-        let due = self.0[timer as usize].is_some_and(|deadline| deadline <= now);
+        let due = self.deadlines[timer as usize].is_some_and(|deadline| deadline <= now);
         if due {
             self.stop(timer);
         }
@@ -60,6 +81,6 @@ impl TimerTable {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.deadlines.iter().flatten().min().copied()
     }
 }

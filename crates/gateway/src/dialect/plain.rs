@@ -4,7 +4,7 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -18,6 +18,7 @@ use futures_util::Sink;
 use perigee_session::{Code, StreamStats};
 
 use crate::{
+    aside::Aside,
     backend::{self, Connection, Unreached},
     http::{Asker, Refusal},
     net::now,
@@ -112,7 +113,9 @@ impl Tunnel {
         };
         let timeouts = &shared.config.timeouts;
         let mut silence = Silence::new(timeouts);
-        let carried = poll_fn(|cx| {
+        let ending = Aside::new();
+        let mut ended = pin!(shared.ending.cancelled());
+        let mut carry = |cx: &mut Context<'_>| {
             match silence.poll(&mut self.websocket, cx) {
                 Poll::Ready(Code::Closed) => self.up_closed = true,
                 Poll::Ready(code) => return Poll::Ready(Ok(code)),
@@ -125,19 +128,19 @@ impl Tunnel {
                 self.poll_down(&mut connection, cx)?
             };
             if up.is_ready() || down.is_ready() {
-                Poll::Ready(Ok(Code::Closed))
-            } else {
-                Poll::Pending
+                return Poll::Ready(Ok(Code::Closed));
             }
-        });
-        let code = tokio::select! {
-            biased;
-            carried = carried => carried.unwrap_or_else(|error: io::Error| {
+            match ending.turn(cx) {
+                Some(mut own) => ended.as_mut().poll(&mut own).map(|()| Ok(Code::GoingAway)),
+                None => Poll::Pending,
+            }
+        };
+        let code = poll_fn(&mut carry)
+            .await
+            .unwrap_or_else(|error: io::Error| {
                 record.detail = Some(format!("backend: {error}"));
                 Code::Reset
-            }),
-            () = shared.ending.cancelled() => Code::GoingAway,
-        };
+            });
         if code != Code::Closed {
             connection.reset();
         }
@@ -165,8 +168,10 @@ impl Tunnel {
                 self.up.advance(taken);
                 self.stats.delivered += taken as u64;
             }
-            // An idle tunnel owns no buffer.
-            self.up = BytesMut::new();
+            if self.up.capacity() > 0 {
+                // An idle tunnel owns no buffer.
+                self.up = BytesMut::new();
+            }
             if self.up_closed {
                 return connection.poll_shutdown(cx);
             }

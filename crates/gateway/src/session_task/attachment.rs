@@ -31,10 +31,8 @@ pub(super) struct Attachment {
 
 /// What became of an attempt to transmit.
 pub(super) enum Outcome {
-    /// Nothing to say, or no room to say it.
-    Idle,
-    /// Something was sent.
-    Sent,
+    /// What there is to say was sent, as far as there was room.
+    Said,
     /// The transport is gone, or a poll was answered.
     Over,
     /// It is time to end it.
@@ -83,7 +81,6 @@ impl Attachment {
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Outcome {
-        let mut sent = false;
         while session.can_transmit() {
             match self.downlink.poll_room(cx) {
                 Poll::Pending => break,
@@ -101,7 +98,6 @@ impl Attachment {
                 *left = left.saturating_sub(frames.len() as u64);
             }
             self.downlink.send(frames, cx, || session.position());
-            sent = true;
             if self.is_poll() {
                 return Outcome::Over;
             }
@@ -119,7 +115,7 @@ impl Attachment {
                 DetachReason::Rotate
             });
         }
-        if sent { Outcome::Sent } else { Outcome::Idle }
+        Outcome::Said
     }
 
     /// Ends the transport in good order: what the session still has to say, then DETACH.

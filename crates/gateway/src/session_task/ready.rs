@@ -66,6 +66,11 @@ impl Ready {
         self.waker.wake_by_ref();
     }
 
+    /// The same for the task itself, which will look at the list before it waits.
+    pub(crate) fn note(&self) {
+        self.signal.queue();
+    }
+
     /// A context for polling on behalf of the stream. Wakes from now on count again.
     pub(crate) fn context(&self) -> Context<'_> {
         self.signal.queued.store(false, Ordering::Release);
@@ -79,14 +84,24 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::AcqRel) {
+        if self.queue() {
+            self.list.task.wake();
+        }
+    }
+}
+
+impl Signal {
+    /// Says whether the stream was not in the list before.
+    fn queue(&self) -> bool {
+        let is_new = !self.queued.swap(true, Ordering::AcqRel);
+        if is_new {
             self.list
                 .streams
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(self.stream);
-            self.list.task.wake();
         }
+        is_new
     }
 }
 

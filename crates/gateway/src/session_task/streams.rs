@@ -108,10 +108,10 @@ impl Streams {
         self.by_id.insert(id, Box::new(entry));
     }
 
-    /// A stream has bytes to deliver, or room for bytes again.
-    pub(super) fn mark(&self, id: StreamId) {
+    /// A stream has bytes to deliver, or room for bytes again. Serve them before waiting.
+    pub(super) fn note(&self, id: StreamId) {
         if let Some(entry) = self.by_id.get(&id) {
-            entry.ready.mark();
+            entry.ready.note();
         }
     }
 
@@ -143,13 +143,11 @@ impl Streams {
         self.buffered
     }
 
-    /// Moves bytes between the session and the backends that have something to say, and says
-    /// whether there were any.
-    pub(super) fn serve(&mut self, session: &mut Session, may_read: bool, now: Instant) -> bool {
+    /// Moves bytes between the session and the backends that have something to say.
+    pub(super) fn serve(&mut self, session: &mut Session, may_read: bool, now: Instant) {
         self.ready.take(&mut self.turn);
-        let any = !self.turn.is_empty();
-        for id in self.turn.drain(..) {
-            let Some(entry) = self.by_id.get_mut(&id) else {
+        for id in &self.turn {
+            let Some(entry) = self.by_id.get_mut(id) else {
                 continue;
             };
             let Some((leg, _)) = &mut entry.leg else {
@@ -172,7 +170,7 @@ impl Streams {
                 Err(failure) => entry.record.detail = Some(failure.0),
             }
         }
-        any
+        self.turn.clear();
     }
 
     /// A stream is over: writes its line and ends its backend.

@@ -14,12 +14,13 @@ use tokio::time::{Duration, Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::WebSocket;
-use crate::{config::Timeouts, net::now};
+use crate::{aside::Aside, config::Timeouts, net::now};
 
 /// How long a client of a WebSocket has been silent.
 #[derive(Debug)]
 pub(crate) struct Silence {
     heartbeat: Interval,
+    beats: Aside,
     heard: Instant,
     peer_dead: Duration,
 }
@@ -31,6 +32,7 @@ impl Silence {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             heartbeat,
+            beats: Aside::new(),
             heard: now(),
             peer_dead: timeouts.peer_dead,
         }
@@ -44,7 +46,9 @@ impl Silence {
     /// Ready with `idle` when the client said nothing for too long, though it was asked, and with
     /// `closed` when it cannot be asked any more.
     pub(crate) fn poll(&mut self, websocket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Code> {
-        while self.heartbeat.poll_tick(cx).is_ready() {
+        while let Some(mut own) = self.beats.turn(cx)
+            && self.heartbeat.poll_tick(&mut own).is_ready()
+        {
             if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
                 // A client that does not read cannot answer; TCP finds out whether it is dead.
                 self.heard = now();

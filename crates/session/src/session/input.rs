@@ -79,6 +79,9 @@ impl Session {
 
     /// Applies the deadlines that passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.timers.may_be_due(now) {
+            return;
+        }
         for timer in Timer::ALL {
             if !self.timers.take_expired(timer, now) {
                 continue;

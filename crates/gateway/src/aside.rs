@@ -1,0 +1,90 @@
+//! Polling what rarely has anything to say only when it was woken: a flag instead of a poll on the
+//! way of every message.
+//!
+//! Invariant: one task polls it, which tokio's tasks do under one waker for all of their lives.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
+};
+
+use futures_util::task::AtomicWaker;
+
+/// A place beside the way of a task, with a waker of its own.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Signal {
+    woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Aside {
+    /// It is to be polled once without having been woken.
+    pub(crate) fn new() -> Self {
+        let signal = Arc::new(Signal {
+            woken: AtomicBool::new(true),
+            task: AtomicWaker::new(),
+        });
+        let waker = Waker::from(Arc::clone(&signal));
+        Self { signal, waker }
+    }
+
+    /// What to poll with, if there is a reason to.
+    pub(crate) fn turn(&self, cx: &Context<'_>) -> Option<Context<'_>> {
+        if !self.signal.woken.load(Ordering::Relaxed) {
+            return None;
+        }
+        // In this order, so that no wake from now on is lost.
+        self.signal.task.register(cx.waker());
+        self.signal.woken.swap(false, Ordering::AcqRel);
+        Some(Context::from_waker(&self.waker))
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::Pin, task::Poll};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_polled_when_it_was_woken_and_not_before() {
+        let (sender, mut receiver) = oneshot::channel();
+        let (aside, mut polls) = (Aside::new(), 0);
+        let mut poll = |cx: &mut Context<'_>| {
+            let Some(mut own) = aside.turn(cx) else {
+                return Poll::Pending;
+            };
+            polls += 1;
+            Pin::new(&mut receiver).poll(&mut own)
+        };
+        for _ in 0..3 {
+            poll_fn(|cx| Poll::Ready(assert!(poll(cx).is_pending()))).await;
+        }
+        let task = tokio::spawn(async move { sender.send(7) });
+        assert_eq!(poll_fn(&mut poll).await, Ok(7));
+        task.await.unwrap().unwrap();
+        assert_eq!(polls, 2);
+    }
+}
