@@ -50,14 +50,14 @@ const BOUNDS: [Bound; 5] = [
         name: "plain WebSocket",
         kind: Kind::WebSocket("/ws/bench", "binary"),
         development: 14_700,
-        production: 11_300,
+        production: 6_500,
         target: Some(4_000),
     },
     Bound {
         name: "session, WebSocket",
         kind: Kind::Session,
         development: 30_700,
-        production: 19_500,
+        production: 14_600,
         target: Some(6_000),
     },
     Bound {
@@ -78,7 +78,7 @@ const BOUNDS: [Bound; 5] = [
         name: "IRC over WebSocket",
         kind: Kind::Irc,
         development: 25_100,
-        production: 18_100,
+        production: 17_000,
         target: None,
     },
 ];
