@@ -80,11 +80,12 @@ mod tests {
             Pin::new(&mut receiver).poll(&mut own)
         };
         for _ in 0..3 {
-            poll_fn(|cx| Poll::Ready(assert!(poll(cx).is_pending()))).await;
+            let polled = poll_fn(|cx| Poll::Ready(poll(cx))).await;
+            assert!(polled.is_pending());
         }
-        let task = tokio::spawn(async move { sender.send(7) });
-        assert_eq!(poll_fn(&mut poll).await, Ok(7));
-        task.await.unwrap().unwrap();
+        let wait = async { assert_eq!(poll_fn(&mut poll).await, Ok(7)) };
+        let send = async { sender.send(7).unwrap() };
+        tokio::join!(biased; wait, send);
         assert_eq!(polls, 2);
     }
 }

@@ -53,6 +53,10 @@ pub(crate) const STOPPING: &str = "the gateway is stopping";
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The owner of one session.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one session, not a state"
+)]
 pub(crate) struct SessionTask {
     shared: Shared,
     client: Client,

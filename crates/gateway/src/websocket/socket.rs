@@ -42,6 +42,10 @@ use crate::net::now;
 /// A WebSocket whose handshake is done.
 ///
 /// A client that sends too many frames without bytes of a message ends it with [`Error::AttackAttempt`].
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about two directions, not a state"
+)]
 pub(crate) struct WebSocket {
     carrier: Carrier,
     max_message_bytes: usize,
