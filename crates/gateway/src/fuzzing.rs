@@ -19,6 +19,7 @@ use crate::{
     demo::broker::{Settings, hub},
     dialect::{bosh, plain, xmpp},
     http::{self, Refusal},
+    http1::head,
     net::now,
     ops::access_log::Client,
     policy::{Origin, Request as Asked, ServiceName, ServiceSettings, XmppSettings},
@@ -48,6 +49,26 @@ pub fn origin(headers: &HeaderMap) -> Read<Option<Origin>> {
 /// The origin as our scripts have it.
 pub fn quoted(origin: &Origin) -> String {
     form::quoted(&origin.to_string())
+}
+
+/// What a connection's bytes begin with, as far as we read HTTP/1.1 ourselves.
+#[derive(Debug)]
+pub enum Http1 {
+    /// A request, and how many bytes it takes.
+    Request(Request, usize),
+    /// One that is not whole yet.
+    More,
+    /// What hyper has to read.
+    Other,
+}
+
+/// The request that bytes begin with.
+pub fn http1(bytes: &[u8]) -> Http1 {
+    match head::read(bytes) {
+        head::Beginning::Request(plain, len) => Http1::Request(plain.request, len),
+        head::Beginning::Head | head::Beginning::Body(_) => Http1::More,
+        head::Beginning::Other => Http1::Other,
+    }
 }
 
 /// The token of `Authorization`.

@@ -10,7 +10,7 @@
 //! - the bytes after a request are not touched before its reply is written.
 
 mod again;
-mod head;
+pub(crate) mod head;
 mod reply;
 
 use std::{

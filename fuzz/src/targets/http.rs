@@ -13,7 +13,10 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use perigee_gateway::{fuzzing, policy::Origin};
+use perigee_gateway::{
+    fuzzing::{self, Http1},
+    policy::Origin,
+};
 use perigee_session::{Frame, HEADER_LEN, Position};
 
 /// A ticket that somebody has.
@@ -25,6 +28,7 @@ const TICKET: [u8; 16] = *b"a good ticket...";
 ///
 /// When it does not.
 pub fn run(input: &[u8]) {
+    http1(input);
     let Some((mut request, body)) = read(input) else {
         return;
     };
@@ -77,6 +81,50 @@ fn read(input: &[u8]) -> Option<(Request, Bytes)> {
         }
     }
     Some((request, Bytes::copy_from_slice(rest)))
+}
+
+/// What we read of a connection ourselves is what every other reader would take it for.
+fn http1(input: &[u8]) {
+    let Http1::Request(request, len) = fuzzing::http1(input) else {
+        return;
+    };
+    let headers = request.headers();
+    assert_eq!(headers.get_all(header::HOST).iter().count(), 1, "two hosts");
+    assert!(!headers.contains_key(header::TRANSFER_ENCODING), "a coding");
+    assert!(request.uri().path().starts_with('/'));
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let body_len = lengths.next().map_or(0, |length| {
+        let length = length.to_str().expect("digits");
+        length.parse().expect("a number")
+    });
+    assert_eq!(lengths.next(), None, "two lengths");
+
+    // It neither begins earlier nor depends on what follows it.
+    for whole in [&input[..len], input] {
+        assert!(matches!(fuzzing::http1(whole), Http1::Request(_, same) if same == len));
+    }
+    for cut in [len - body_len, len / 2, len - 1] {
+        let part = fuzzing::http1(&input[..cut]);
+        assert!(cut == len || matches!(part, Http1::More), "{cut}: {part:?}");
+    }
+
+    // Written anew, it says the same.
+    let mut written = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).into_bytes();
+    for (name, value) in headers {
+        written.extend_from_slice(name.as_str().as_bytes());
+        written.extend_from_slice(b": ");
+        written.extend_from_slice(value.as_bytes());
+        written.extend_from_slice(b"\r\n");
+    }
+    written.extend_from_slice(b"\r\n");
+    written.extend_from_slice(&input[len - body_len..len]);
+    let Http1::Request(again, whole) = fuzzing::http1(&written) else {
+        panic!("another reading of {:?}", String::from_utf8_lossy(&written));
+    };
+    assert_eq!(whole, written.len());
+    assert_eq!(again.method(), request.method());
+    assert_eq!(again.uri(), request.uri());
+    assert_eq!(again.headers(), headers);
 }
 
 fn origin(headers: &HeaderMap) {

@@ -14,7 +14,7 @@ use crate::http::MAX_BODY_BYTES;
 const MAX_HEADERS: usize = 64;
 
 /// What bytes begin with.
-pub(super) enum Beginning {
+pub(crate) enum Beginning {
     /// A whole request, of so many bytes.
     Request(Box<Plain>, usize),
     /// A head that is not whole.
@@ -26,8 +26,8 @@ pub(super) enum Beginning {
 }
 
 /// A request of the kind that is read here.
-pub(super) struct Plain {
-    pub(super) request: Request,
+pub(crate) struct Plain {
+    pub(crate) request: Request,
     pub(super) head_len: usize,
     /// Where the digits of Content-Length are in the head.
     pub(super) length_at: Option<(usize, usize)>,
@@ -38,7 +38,7 @@ pub(super) struct Plain {
 }
 
 /// Reads the request that `bytes` begin with.
-pub(super) fn read(bytes: &[u8]) -> Beginning {
+pub(crate) fn read(bytes: &[u8]) -> Beginning {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let head_len = match parsed.parse(bytes) {
