@@ -310,19 +310,19 @@ test('an answer that comes late wins nothing it should not', async (t) => {
 });
 
 test('an answer that only its end set free wins nothing', async (t) => {
-  const { gateway, fake, events } = await setup(t, { transports: ['stream', 'poll'], raceAfterMs: 50 }, (one) => {
-    one.streamPieces = 65_536;
-  });
+  const { gateway, fake, events } = await setup(t, { transports: ['stream', 'poll'], raceAfterMs: 300 });
   const socket = new TCPSocket('echo', { gateway });
   await within(socket.opened, 'opened');
+  await until(() => gateway.transport === 'stream', 'by stream');
+  fake.streamPieces = 65_536;
   gateway.cut();
   const writer = socket.writable.getWriter();
   await writer.write('x');
   await writer.close();
+  // A stream that such an answer has taken back would have no competitor, and be waited for in vain.
   assert.equal((await within(collect(socket.readable), 'the echo')).toString(), 'x');
   await until(() => gateway.transport === 'poll', 'by poll');
-  assert.ok(!events.some(({ name, to }) => name === 'transport' && to === 'stream'));
-  assert.equal(fake.requests.stream, 1);
+  assert.deepEqual(events.flatMap(({ name, to }) => (name === 'transport' ? [to] : [])), ['stream', 'poll']);
 });
 
 test('up the ladder without a pause', async (t) => {
@@ -400,13 +400,17 @@ test('a gateway without room', async (t) => {
 });
 
 test('a session that exists outlasts a long absence of the network', async (t) => {
-  const { gateway, fake, events } = await setup(t, { connectTimeoutMs: 50, attemptTimeoutMs: 60, raceAfterMs: 20 });
+  // In this time a busy machine has to open the socket, too.
+  const connectTimeoutMs = 3000;
+  const { gateway, fake, events } = await setup(t, { connectTimeoutMs });
+  const began = performance.now();
   const socket = new TCPSocket('echo', { gateway });
   await within(socket.opened, 'opened');
   for (const kind of KINDS) fake.broken.add(kind);
   fake.cut();
   await until(() => gateway.state === 'detached', 'cut');
   const tries = () => KINDS.reduce((sum, kind) => sum + (fake.requests[kind] ?? 0), 0);
+  await until(() => performance.now() > began + connectTimeoutMs, 'longer than a first session would try');
   const before = tries();
   await until(() => tries() > before + 9, 'it goes on trying');
   const writer = socket.writable.getWriter();

@@ -41,3 +41,8 @@ export function say(word) {
 export function ends() {
   return /** @type {Held[]} */ (/** @type {any} */ (globalThis).held).map(({ end }) => end);
 }
+
+/** Runs in the page: how many bytes of each socket are known to be delivered. */
+export function acked() {
+  return /** @type {Held[]} */ (/** @type {any} */ (globalThis).held).map(({ gateway }) => gateway.stats.acked);
+}
