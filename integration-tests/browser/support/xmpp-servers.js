@@ -90,11 +90,18 @@ function program(places, name) {
 }
 
 export class Prosody extends XmppServer {
-  static async start() {
+  /** The port of TLS from the first byte. */
+  tlsPort = 0;
+
+  /**
+   * @param {object} [options]
+   * @param {boolean} [options.starttls] whether its port for clients knows it, and wants it
+   */
+  static async start({ starttls = true } = {}) {
     const prosody = program(['/usr/bin/prosody', '/usr/local/bin/prosody'], 'prosody');
     const folder = await mkdtemp(join(tmpdir(), 'perigee-prosody-'));
     const { ca, chain, key } = await certifyDomain(folder);
-    const [port, httpPort] = [await closedPort(), await closedPort()];
+    const [port, httpPort, tlsPort] = [await closedPort(), await closedPort(), await closedPort()];
     const accounts = join(folder, 'data', DOMAIN.replaceAll('.', '%2e'), 'accounts');
     await mkdir(accounts, { recursive: true });
     for (const user of USERS) await writeFile(join(accounts, `${user}.dat`), `return { ["password"] = ${JSON.stringify(PASSWORD)} };\n`);
@@ -107,15 +114,16 @@ data_path = "${folder}/data"
 log = { info = "*console" }
 interfaces = { "127.0.0.1" }
 c2s_ports = { ${port} }
-c2s_direct_tls_ports = { }
+c2s_direct_tls_ports = { ${tlsPort} }
 http_interfaces = { "127.0.0.1" }
 http_ports = { ${httpPort} }
 https_ports = { }
 http_default_host = "${DOMAIN}"
-modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "smacks", "carbons", "bosh", "posix" }
-modules_disabled = { "s2s" }
+modules_enabled = { "roster", "saslauth", ${starttls ? '"tls", ' : ''}"disco", "ping", "smacks", "carbons", "bosh", "posix" }
+modules_disabled = { "s2s"${starttls ? '' : ', "tls"'} }
 ssl = { key = "${key}", certificate = "${chain}" }
-c2s_require_encryption = true
+c2s_require_encryption = ${starttls}
+allow_unencrypted_plain_auth = ${!starttls}
 consider_bosh_secure = true
 cross_domain_bosh = true
 authentication = "internal_plain"
@@ -125,7 +133,8 @@ Component "${ROOMS}" "muc"
 `);
     const running = new Process(prosody, ['--config', config, '-F']);
     const server = new Prosody(running, folder, { port, httpPort, ca });
-    await server.untilReady(async () => await connects(port) && await connects(httpPort));
+    server.tlsPort = tlsPort;
+    await server.untilReady(async () => await connects(port) && await connects(httpPort) && await connects(tlsPort));
     return server;
   }
 }
