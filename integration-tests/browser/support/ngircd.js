@@ -80,6 +80,6 @@ ${webirc ? `WebircPassword = ${webirc}` : ''}
 
   async stop() {
     await this.#process.stop();
-    await rm(this.#folder, { recursive: true });
+    await rm(this.#folder, { recursive: true, force: true });
   }
 }
