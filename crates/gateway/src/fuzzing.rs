@@ -55,7 +55,7 @@ pub fn quoted(origin: &Origin) -> String {
 #[derive(Debug)]
 pub enum Http1 {
     /// A request, and how many bytes it takes.
-    Request(Request, usize),
+    Request(Box<Request>, usize),
     /// One that is not whole yet.
     More,
     /// What hyper has to read.
@@ -65,7 +65,7 @@ pub enum Http1 {
 /// The request that bytes begin with.
 pub fn http1(bytes: &[u8]) -> Http1 {
     match head::read(bytes) {
-        head::Beginning::Request(plain, len) => Http1::Request(plain.request, len),
+        head::Beginning::Request(plain, len) => Http1::Request(Box::new(plain.request), len),
         head::Beginning::Head | head::Beginning::Body(_) => Http1::More,
         head::Beginning::Other => Http1::Other,
     }
