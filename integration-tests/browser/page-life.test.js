@@ -105,6 +105,7 @@ describeInBrowsers('page life', (name) => {
   afterEach(async () => {
     proxy.flow();
     proxy.comeBack();
+    proxy.refusing = null;
     proxy.aim(gateway.port);
     proxy.rate = Infinity;
     await browser.tidy();
@@ -224,6 +225,28 @@ describeInBrowsers('page life', (name) => {
     }
   });
 
+  test('up the ladder without a pause, when the network permits WebSockets', async () => {
+    proxy.refusing = /upgrade: websocket/i;
+    const { page, accepted } = await under({ transports: ['websocket', 'stream'], storage: null, stepUpAfterMs: 100 });
+    assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).gateway.transport), 'stream');
+    // Slow enough to be under way when its turn comes again.
+    proxy.rate = BYTES_PER_SECOND / 10;
+    await page.evaluate(() => {
+      /** @type {string[]} */
+      const told = [];
+      const { gateway } = /** @type {any} */ (globalThis);
+      gateway.on('detach', () => told.push('detach'));
+      gateway.on('transport', (/** @type {Record<string, string>} */ { from, to, reason }) => told.push(`${from} ${to} ${reason}`));
+      Object.assign(globalThis, { told });
+    });
+    proxy.refusing = null;
+    await page.waitForFunction(() => /** @type {any} */ (globalThis).gateway.transport === 'websocket', { polling: 20 });
+    assert.ok(await page.evaluate((bytes) => /** @type {any} */ (globalThis).count < bytes, BYTES), 'it was in mid-transfer');
+    proxy.rate = Infinity;
+    await assertWhole(page, accepted);
+    assert.deepEqual(await page.evaluate(() => /** @type {any} */ (globalThis).told), ['stream websocket step-up']);
+  });
+
   test('behind another tab', async () => {
     const { page, accepted } = await under({});
     const { page: front } = await browser.open(site.origin);
@@ -233,6 +256,20 @@ describeInBrowsers('page life', (name) => {
 
   // Only Chromium can be told to.
   if (name === 'chromium') {
+    test('the network is gone and comes back: the page does not wait for the end of its pause', async () => {
+      // Without the event it would pause for minutes.
+      const patience = { backoffMinMs: 600_000, backoffMaxMs: 600_000 };
+      const { page, accepted } = await under(patience);
+      await page.evaluate(() => Object.assign(Math, { random: () => Object.assign(globalThis, { pauses: true }) && 0.9 }));
+      proxy.goDown();
+      await page.setOfflineMode(true);
+      await page.waitForFunction(() => !navigator.onLine && /** @type {any} */ (globalThis).pauses, { polling: 20 });
+      proxy.comeBack();
+      assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).gateway.state), 'detached');
+      await page.setOfflineMode(false);
+      await assertWhole(page, accepted);
+    });
+
     test('frozen for longer than the gateway waits', async () => {
       const { page, accepted } = await under({});
       const session = await page.createCDPSession();

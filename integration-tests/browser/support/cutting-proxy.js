@@ -17,6 +17,8 @@ export class CuttingProxy {
   port = 0;
   /** What each direction of a connection carries at most, in bytes a second. */
   rate = Infinity;
+  /** Connections are broken off when the client says this. @type {RegExp | null} */
+  refusing = null;
   /** Connections it broke off. */
   cuts = 0;
   /** Connections it carried. */
@@ -95,6 +97,7 @@ export class CuttingProxy {
     this.calm();
     this.flow();
     this.comeBack();
+    this.refusing = null;
     this.rate = Infinity;
   }
 
@@ -123,6 +126,10 @@ export class CuttingProxy {
     for (const [from, to] of [[near, far], [far, near]]) {
       from.setNoDelay(true);
       from.on('data', async (chunk) => {
+        if (from === near && this.refusing?.test(chunk.toString('latin1'))) {
+          end();
+          return;
+        }
         if (this.#stalled) {
           from.pause();
           await this.#stalled;

@@ -11,6 +11,8 @@ const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=
 export class OriginServer {
   #server;
   port = 0;
+  /** A page that is not to be stored is not put aside either. */
+  cacheControl = 'no-store';
   /** Scripts of a test's own, by name. @type {Record<string, string>} */
   scripts = {};
   /** Folders that are served below a path of one word, such as those of packages. @type {Record<string, URL>} */
@@ -30,7 +32,7 @@ export class OriginServer {
         }
         if (!/^[\w-]+\.\w+$/.test(name) || !type) throw new Error('no such page');
         const body = this.scripts[name] ?? await readFile(SHARED[/** @type {'in-page.js'} */ (name)] ?? new URL(name, PAGES));
-        response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+        response.writeHead(200, { 'content-type': type, 'cache-control': this.cacheControl }).end(body);
       } catch {
         response.writeHead(name === 'favicon.ico' ? 204 : 404).end();
       }
