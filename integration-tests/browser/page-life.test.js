@@ -93,7 +93,7 @@ describeInBrowsers('page life', (name) => {
       to = ["echo"]
     `);
     proxy = await CuttingProxy.start(gateway.port);
-    browser = await Browser.launch(name);
+    browser = await Browser.launch(name, { throttles: true });
   });
   after(async () => {
     await browser?.stop();
@@ -210,13 +210,16 @@ describeInBrowsers('page life', (name) => {
     });
   }
 
-  test('the proxy in front is replaced by one on another port', async () => {
+  for (const transport of /** @type {const} */ ([undefined, 'stream', 'sse', 'poll'])) test(`the proxy in front is replaced by one on another port (${transport ?? 'auto'})`, async () => {
     const [old, young] = [await CuttingProxy.start(gateway.port), await CuttingProxy.start(gateway.port)];
     try {
       proxy.aim(old.port);
-      const { page, accepted } = await under({}, 200_000);
+      const { page, accepted } = await under(transport ? { transport } : {});
+      // Slow enough to be under way when the old one is gone.
+      proxy.rate = BYTES_PER_SECOND / 10;
       proxy.aim(young.port);
       await old.stop();
+      proxy.rate = Infinity;
       await assertWhole(page, accepted);
       assert.ok(young.connections > 0);
     } finally {
@@ -252,6 +255,38 @@ describeInBrowsers('page life', (name) => {
     const { page: front } = await browser.open(site.origin);
     await front.bringToFront();
     await assertWhole(page, accepted);
+  });
+
+  test('behind another tab, with slow timers and nothing to say: the gateway keeps it alive', async () => {
+    const { page } = await browser.open(site.origin);
+    await page.evaluate(async (module) => {
+      const { Gateway, TCPSocket } = await import(module);
+      const gateway = new Gateway();
+      const socket = new TCPSocket('echo', { gateway });
+      await socket.opened;
+      Object.assign(globalThis, { gateway, socket });
+    }, `${proxy.url}/perigee.js`);
+    const { page: front } = await browser.open(site.origin);
+    await front.bringToFront();
+    await page.waitForFunction(() => document.visibilityState === 'hidden', { polling: 20 });
+    await page.evaluate(() => {
+      const state = Object.assign(globalThis, { since: performance.now(), ticks: 0 });
+      setInterval(() => state.ticks++, 10);
+    });
+    await page.waitForFunction((ms) => performance.now() - /** @type {any} */ (globalThis).since > ms, { polling: 20 }, 2 * PEER_DEAD_MS);
+    const { ticks, resumes } = await page.evaluate(() => {
+      const { ticks, gateway } = /** @type {any} */ (globalThis);
+      return { ticks, resumes: gateway.stats.resumes };
+    });
+    assert.ok(ticks < 2 * PEER_DEAD_MS / 100, `${ticks} ticks: the timers are not slow`);
+    assert.equal(resumes, 0);
+    assert.equal(await page.evaluate(async () => {
+      const { socket } = /** @type {any} */ (globalThis);
+      const writer = socket.writable.getWriter();
+      await writer.write(new TextEncoder().encode('still there'));
+      const { value } = await socket.readable.getReader().read();
+      return new TextDecoder().decode(value);
+    }), 'still there');
   });
 
   // Only Chromium can be told to.

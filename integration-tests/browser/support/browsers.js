@@ -27,6 +27,9 @@ const KNOWN = {
   },
 };
 
+/** What puppeteer has Chromium do so that tabs are all alike. */
+const UNTHROTTLED = ['--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding'];
+
 export class Browser {
   #browser;
   #profile;
@@ -40,12 +43,17 @@ export class Browser {
     this.#profile = profile;
   }
 
-  /** @param {string} name @param {{ acceptInsecureCerts?: boolean }} [options] */
-  static async launch(name, { acceptInsecureCerts = false } = {}) {
+  /**
+   * `throttles`: tabs that are not shown have slow timers, as they have for people, and not for puppeteer.
+   * @param {string} name
+   * @param {{ acceptInsecureCerts?: boolean, throttles?: boolean }} [options]
+   */
+  static async launch(name, { acceptInsecureCerts = false, throttles = false } = {}) {
     const { launch } = KNOWN[name];
+    const ignoreDefaultArgs = throttles && name === 'chromium' ? UNTHROTTLED : false;
     const profile = await mkdtemp(join(tmpdir(), `perigee-${name}-`));
     const browser = await puppeteer.launch({
-      ...launch, headless: true, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
+      ...launch, headless: true, ignoreDefaultArgs, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
     });
     return new Browser(name, browser, profile);
   }
