@@ -53,7 +53,7 @@ import { attribute, bare, build, childOf, errorOf, resource, textOf } from './el
 import { XMPPError } from './errors.js';
 import { MUC, Room } from './room.js';
 import { ROSTER, Roster, rosterOf } from './roster.js';
-import { connectionOver, socketTo } from './strophe.js';
+import { connectionOver, forgetStale, socketTo } from './strophe.js';
 
 const OPTIONS = ['strophe', 'server', 'port', 'gateway', 'service', 'jid', 'password', 'resume', 'reconnect', 'timeoutMs'];
 /** What of ours the server did not give back yet is remembered up to this many. */
@@ -428,6 +428,7 @@ export class XMPPClient {
       this.#keeper.up();
       return;
     }
+    forgetStale(connection);
     for (const room of this.#rooms.values()) room.lost(new XMPPError('ended'));
     try {
       const roster = await this.#ask(build(this.#strophe, ['iq', { type: 'get', id: this.#id() }, ['query', { xmlns: ROSTER }]]));
@@ -481,8 +482,8 @@ export class XMPPClient {
       if (event instanceof XMPPError) {
         if (room.isIn) this.#events.emit('error', { error: event });
       } else if (event) {
-        // Who was put out is not to come back by himself.
-        if (event.own && event.kind === 'leave') this.#rooms.delete(room.jid);
+        // Who was put out is not to come back by himself; a server that stops puts nobody out.
+        if (event.own && event.kind === 'leave' && room.isPutOut) this.#rooms.delete(room.jid);
         this.#events.emit('room', event);
       }
       return;

@@ -23,6 +23,8 @@ const USER = `${MUC}#user`;
 /** Codes of the room's own. */
 const SELF = '110';
 const NEW_NICK = '303';
+/** Banned, kicked, no member any more, and no member of a room for members. */
+const PUT_OUT = ['301', '307', '321', '322'];
 
 export class Room {
   /** @type {Map<string, Occupant>} */
@@ -34,6 +36,7 @@ export class Room {
   /** @type {Deferred<void> | null} */
   #left = null;
   #isIn = false;
+  #isPutOut = false;
   #subject = '';
 
   /** @param {string} jid @param {string} nick @param {string} password */
@@ -47,6 +50,11 @@ export class Room {
   /** Whether we are in it. */
   get isIn() {
     return this.#isIn;
+  }
+
+  /** Whether somebody wants us not to be in it, or it is no more. */
+  get isPutOut() {
+    return this.#isPutOut;
   }
 
   get subject() {
@@ -100,6 +108,8 @@ export class Room {
     const codes = about ? childrenOf(about, 'status').map((status) => attribute(status, 'code')) : [];
     const item = about && childOf(about, 'item');
     const nick = resource(attribute(stanza, 'from'));
+    // The room's own, of its picture, is nobody's.
+    if (nick === '') return null;
     const own = codes.includes(SELF) || nick === this.nick;
     const event = { room: this, own, was: nick, codes, reason: (item && textOf(item, 'reason')) ?? '' };
     const occupant = this.#occupants.get(nick);
@@ -111,6 +121,7 @@ export class Room {
         if (own) this.nick = next;
         return null;
       }
+      if (own) this.#isPutOut = codes.some((code) => PUT_OUT.includes(code)) || (about !== undefined && childOf(about, 'destroy') !== undefined);
       if (own) this.lost(new XMPPError('refused', '', event.reason));
       return occupant ? { ...event, kind: 'leave', occupant } : null;
     }

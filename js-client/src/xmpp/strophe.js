@@ -17,6 +17,7 @@
  * @property {(stanza: Element, done: (reply: Element) => void, failed: (reply: Element | null) => void, timeoutMs: number) => string} sendIQ
  * @property {(listener: (stanza: Element) => boolean, namespace: string | null, name: string | null, type?: string | null) => unknown} addHandler
  * @property {() => boolean} [hasResumed]
+ * @property {{ _pendingResend?: { name: string, stanza: string }[] } | null} [sm]
  * @property {(condition?: string) => void} _doDisconnect
  * @property {object} _proto
  *
@@ -85,4 +86,13 @@ export function connectionOver(strophe, make, options = {}) {
   const connection = new strophe.Connection('wss://perigee.invalid/', options);
   connection._proto = new OverSession(connection);
   return /** @type {InstanceType<S['Connection']>} */ (connection);
+}
+
+/**
+ * Of what a stream that could not be resumed had left unconfirmed, strophe sends everything again on the new one. That is
+ * right for what was said to somebody; presence, questions and the talk of rooms belonged to the old stream.
+ * @param {StropheConnection} connection that has just logged in anew
+ */
+export function forgetStale({ sm }) {
+  if (sm?._pendingResend) sm._pendingResend = sm._pendingResend.filter(({ name, stanza }) => name === 'message' && !/^<[^>]*\stype=["']groupchat/.test(stanza));
 }
