@@ -62,6 +62,115 @@ async function strophe({ service, jid, password, room, messages }) {
   return { statuses, received };
 }
 
+/**
+ * In the page: two people with the page's own client. They ask to see each other, talk, and meet in a room; what they
+ * were told of is returned, and they are left in the room.
+ *
+ * @param {{ url: string, server: string, jids: [string, string], password: string, room: string, texts: string[], patienceMs: number }} task
+ */
+async function acquaint({ url, server, jids: [carolsJid, davesJid], password, room, texts, patienceMs }) {
+  const { XMPPClient, XMPPError } = await import(`${url}/perigee/xmpp.js`);
+  const strophe = /** @type {any} */ (globalThis).Strophe;
+  /** @type {any[]} */
+  const told = [];
+  const [carol, dave] = [carolsJid, davesJid].map((jid) => {
+    const xmpp = new XMPPClient({ strophe, server, gateway: url, jid: `${jid}/page`, password, reconnect: { minMs: 50, maxMs: 500 } });
+    const who = jid.split('@')[0];
+    for (const name of ['subscription', 'message', 'room', 'subject', 'error', 'state']) xmpp.on(name, (/** @type {any} */ event) => told.push({ ...event, who, name }));
+    return xmpp;
+  });
+  /** @param {string} what @param {() => unknown} condition */
+  const until = async (what, condition) => {
+    const end = performance.now() + patienceMs;
+    for (;;) {
+      const found = condition();
+      if (found) return found;
+      if (performance.now() > end) throw new Error(`waited in vain until ${what}: ${told.map((event) => `${event.who} ${event.name} ${event.kind ?? event.state ?? event.error}`).join(', ')}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  /** @param {string} who @param {object} event */
+  const tells = (who, event) => until(`${who} is told of ${JSON.stringify(event)}`, () => told.find((one) => one.who === who && Object.entries(event).every(([key, value]) => one[key] === value)));
+  const refusal = (/** @type {Promise<unknown>} */ promise) => promise.then(() => 'none', (error) => (error instanceof XMPPError ? `${error.code} ${error.condition}` : String(error)));
+  const contact = (/** @type {any} */ { jid, name, subscription, asked, groups, devices }) => ({ jid, name, subscription, asked, groups: [...groups].sort(), devices: Object.fromEntries(devices) });
+  Object.assign(globalThis, { carol, dave, told, until, tells, contact });
+
+  await Promise.all([carol.connect(), dave.connect()]);
+  await carol.addContact(davesJid, { name: 'Dave <ä>', groups: ['friends', 'ä & b'] });
+  await tells('dave', { name: 'subscription', kind: 'subscribe', from: carolsJid });
+  const asking = contact(carol.contacts.get(davesJid));
+  await dave.allow(carolsJid);
+  await tells('carol', { name: 'subscription', kind: 'subscribed', from: davesJid });
+  await until('carol sees dave', () => carol.contacts.get(davesJid)?.devices.has('page'));
+  await dave.addContact(carolsJid);
+  await tells('carol', { name: 'subscription', kind: 'subscribe', from: davesJid });
+  await carol.allow(davesJid);
+  await until('dave sees carol', () => dave.contacts.get(carolsJid)?.devices.has('page'));
+  await until('both see both', () => carol.contacts.get(davesJid).subscription === 'both' && dave.contacts.get(carolsJid).subscription === 'both');
+  await dave.setPresence({ show: 'away', status: 'at lünch', priority: 5 });
+  await until('carol sees it', () => carol.contacts.get(davesJid).devices.get('page')?.show === 'away');
+  const known = contact(carol.contacts.get(davesJid));
+
+  for (const text of texts) {
+    await carol.say(davesJid, text);
+    await tells('dave', { name: 'message', kind: 'chat', own: false, text });
+    await dave.say(`${carolsJid}/page`, `↩ ${text}`);
+    await tells('carol', { name: 'message', kind: 'chat', own: false, text: `↩ ${text}` });
+  }
+  await carol.say(`nobody@${carolsJid.split('@')[1]}`, 'hello?');
+  const bounced = await tells('carol', { name: 'message', kind: 'error' });
+
+  await carol.join(room, 'carol');
+  await dave.join(room, 'dave');
+  await carol.setSubject(room, 'Über <uns> & 🛰️');
+  await tells('dave', { name: 'subject', subject: 'Über <uns> & 🛰️', by: 'carol' });
+  const taken = await refusal(dave.join(room, 'carol'));
+  const stayed = dave.rooms.get(room)?.nick;
+  await dave.join(room, 'david');
+  const renamed = await tells('carol', { name: 'room', kind: 'nick', was: 'dave', own: false });
+  const { nick, text, own } = await dave.say(room, texts[0]);
+  await tells('carol', { name: 'message', kind: 'room', nick: 'david', text: texts[0] });
+  await dave.leave(room);
+  const left = await tells('carol', { name: 'room', kind: 'leave', own: false });
+  const outside = dave.rooms.size;
+  await dave.join(room, 'david');
+  const chats = told.filter(({ name, kind }) => name === 'message' && kind === 'chat');
+  return {
+    asking, known, taken, stayed, outside, said: { nick, text, own }, renamed: renamed.occupant.nick, left: left.occupant.nick, bounced: bounced.from,
+    heard: ['carol', 'dave'].map((who) => chats.filter((one) => one.who === who && !one.own).map((one) => one.text)),
+    saying: chats.filter((one) => one.own).length,
+    errors: told.filter(({ name }) => name === 'error').map(({ who, error }) => `${who}: ${error}`),
+  };
+}
+
+/**
+ * In the page, when their server is back: they are where they were, and go their ways.
+ *
+ * @param {{ jids: [string, string], room: string, since: number }} task `since`: how much they had been told of
+ */
+async function part({ jids: [carolsJid, davesJid], room, since }) {
+  const { carol, dave, told, until, contact } = /** @type {any} */ (globalThis);
+  for (const who of ['carol', 'dave']) {
+    await until(`${who} is back`, () => told.slice(since).some((/** @type {any} */ event) => event.who === who && event.state === 'connected'));
+  }
+  await until('both are in the room', () => [carol, dave].every(({ rooms }) => rooms.get(room)?.isIn && rooms.get(room).occupants.size === 2));
+  await until('carol sees dave as he was', () => carol.contacts.get(davesJid)?.devices.get('page')?.show === 'away');
+  const back = { contact: contact(carol.contacts.get(davesJid)), nicks: [...carol.rooms.get(room).occupants.keys()].sort() };
+  await dave.say(room, 'back in the room');
+  await dave.say(carolsJid, 'and here');
+  await until('carol hears both', () => ['back in the room', 'and here'].every((text) => told.some((/** @type {any} */ event) => event.who === 'carol' && event.text === text)));
+
+  await dave.allow(carolsJid, false);
+  await until('carol sees no more of dave', () => carol.contacts.get(davesJid).subscription === 'from');
+  await dave.removeContact(carolsJid);
+  await until('nobody sees anybody', () => carol.contacts.get(davesJid).subscription === 'none');
+  await carol.removeContact(davesJid);
+  await until('the pushes came', () => !carol.contacts.has(davesJid) && !dave.contacts.has(carolsJid));
+  const ends = told.filter((/** @type {any} */ event) => event.who === 'carol' && event.name === 'subscription').map((/** @type {any} */ { kind }) => kind);
+  await Promise.all([carol.close(), dave.close()]);
+  return { back, ends, states: [carol.state, dave.state] };
+}
+
 /** What a page of converse.js consists of. */
 const CONVERSE = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Converse</title><link rel="stylesheet" href="converse/converse.min.css"></head>
@@ -259,6 +368,36 @@ for (const [name, Server] of /** @type {const} */ ([['prosody', Prosody], ['ejab
       const { page } = await browser.open(site.origin);
       const document = await page.evaluate(async (url) => (await fetch(url)).text(), `${gateway.url}/.well-known/host-meta`);
       assert.match(document, new RegExp(`<Link rel='urn:xmpp:alt-connections:xbosh' href='${serviceUrl('bosh')}'/>`));
+    });
+
+    test("the page's own client: contacts, presence, talk, rooms, and a server that is started again", async () => {
+      const jids = /** @type {[string, string]} */ ([`carol@${DOMAIN}`, `dave@${DOMAIN}`]);
+      const { page } = await browser.open(site.origin);
+      await page.addScriptTag({ url: `${site.origin}/strophe.js` });
+      const room = `own@${ROOMS}`;
+      const texts = said.slice(0, TYPED);
+      const seen = await page.evaluate(acquaint, { url: gateway.url, server: name, jids, password: PASSWORD, room, texts, patienceMs: PAGE_MS });
+      const friend = { jid: jids[1], name: 'Dave <ä>', groups: ['friends', 'ä & b'] };
+      const there = { ...friend, subscription: 'both', asked: false, devices: { page: { show: 'away', status: 'at lünch', priority: 5 } } };
+      assert.deepEqual(seen, {
+        asking: { ...friend, subscription: 'none', asked: true, devices: {} },
+        known: there,
+        taken: 'refused conflict', stayed: 'dave', outside: 0, renamed: 'david', left: 'david', bounced: `nobody@${DOMAIN}`,
+        said: { nick: 'david', text: texts[0], own: true },
+        heard: [texts.map((text) => `↩ ${text}`), texts],
+        saying: 2 * texts.length + 1,
+        // Nobody but the promise tells of the nick that was taken.
+        errors: seen.errors.filter((error) => /^dave: .*conflict/.test(error)),
+      });
+
+      const since = await page.evaluate(() => /** @type {any} */ (globalThis).told.length);
+      await server.restart(async () => {
+        await page.waitForFunction(() => ['carol', 'dave'].every((who) => /** @type {any} */ (globalThis)[who].state !== 'connected'), { timeout: PAGE_MS });
+      });
+      const { back, ends, states } = await page.evaluate(part, { jids, room, since });
+      assert.deepEqual(back, { contact: there, nicks: ['carol', 'david'] });
+      assert.deepEqual(ends.filter((kind) => kind === 'unsubscribed' || kind === 'unsubscribe').sort(), ['unsubscribe', 'unsubscribed']);
+      assert.deepEqual(states, ['idle', 'idle']);
     });
 
     test('the server goes: clients are told by both ways', async () => {

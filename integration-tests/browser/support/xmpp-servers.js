@@ -13,7 +13,7 @@ import { until } from './wait.js';
 export const DOMAIN = 'xmpp.test';
 export const ROOMS = `rooms.${DOMAIN}`;
 export const PASSWORD = 'sécret & <more>';
-export const USERS = ['alice', 'bob'];
+export const USERS = ['alice', 'bob', 'carol', 'dave'];
 /** A server takes seconds to start where others start, too. */
 const START_MS = 60_000;
 
@@ -37,16 +37,18 @@ export async function certifyDomain(folder, domain = DOMAIN) {
 
 /** What both have in common. */
 class XmppServer {
+  #begin;
   #process;
   #folder;
 
   /**
-   * @param {Process} running
+   * @param {() => Process} begin
    * @param {string} folder
    * @param {{ port: number, httpPort: number, ca: string }} places
    */
-  constructor(running, folder, { port, httpPort, ca }) {
-    this.#process = running;
+  constructor(begin, folder, { port, httpPort, ca }) {
+    this.#begin = begin;
+    this.#process = begin();
     this.#folder = folder;
     this.port = port;
     /** Where its own BOSH is. */
@@ -62,12 +64,24 @@ class XmppServer {
     return this.#process.output;
   }
 
-  /** @param {() => boolean | Promise<boolean>} isReady */
-  async untilReady(isReady) {
+  /** Whether it takes clients. @returns {Promise<boolean>} */
+  async isReady() {
+    return connects(this.port);
+  }
+
+  /** Ends it, and has it come back at the same place with what it keeps. @param {() => Promise<void>} between */
+  async restart(between) {
+    await this.#process.stop();
+    await between();
+    this.#process = this.#begin();
+    await this.untilReady();
+  }
+
+  async untilReady() {
     try {
       await until('the server is ready', () => {
         if (this.#process.exit) throw new Error(`the server ended: ${this.#process.output}`);
-        return isReady();
+        return this.isReady();
       }, START_MS);
     } catch (error) {
       await this.stop();
@@ -131,11 +145,14 @@ VirtualHost "${DOMAIN}"
 Component "${ROOMS}" "muc"
   muc_room_locking = false
 `);
-    const running = new Process(prosody, ['--config', config, '-F']);
-    const server = new Prosody(running, folder, { port, httpPort, ca });
+    const server = new Prosody(() => new Process(prosody, ['--config', config, '-F']), folder, { port, httpPort, ca });
     server.tlsPort = tlsPort;
-    await server.untilReady(async () => await connects(port) && await connects(httpPort) && await connects(tlsPort));
+    await server.untilReady();
     return server;
+  }
+
+  async isReady() {
+    return await connects(this.port) && await connects(this.httpPort) && await connects(this.tlsPort);
   }
 }
 
@@ -165,13 +182,17 @@ modules:
 `);
     const register = USERS.map((user) => `ejabberd_auth:try_register(<<"${user}">>, <<"${DOMAIN}">>, <<${Buffer.from(PASSWORD).join(',')}>>)`);
     // No node of a cluster: it needs no port mapper, which would outlive it.
-    const running = new Process(erl, ['+K', 'true', '-noinput', '-pa', ebin, '-mnesia', 'dir', JSON.stringify(join(folder, 'db')),
+    const begin = () => new Process(erl, ['+K', 'true', '-noinput', '-pa', ebin, '-mnesia', 'dir', JSON.stringify(join(folder, 'db')),
       '-ejabberd', 'config', JSON.stringify(config), 'log_path', JSON.stringify(join(folder, 'ejabberd.log')), '-s', 'ejabberd',
-      '-eval', `ejabberd:start(), [ok = R || R <- [${register.join(', ')}]], io:format("registered~n").`],
+      '-eval', `ejabberd:start(), [true = lists:member(R, [ok, {error, exists}]) || R <- [${register.join(', ')}]], io:format("registered~n").`],
     { HOME: folder, EJABBERD_CONFIG_PATH: config });
-    const server = new Ejabberd(running, folder, { port, httpPort: 0, ca });
-    await server.untilReady(async () => running.output.includes('registered') && await connects(port));
+    const server = new Ejabberd(begin, folder, { port, httpPort: 0, ca });
+    await server.untilReady();
     return server;
+  }
+
+  async isReady() {
+    return this.log.includes('registered') && await connects(this.port);
   }
 }
 
