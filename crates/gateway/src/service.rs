@@ -57,10 +57,11 @@ pub(crate) trait Service: Send {
     /// the backend now is the last.
     fn client_left(&mut self, now: Instant, out: &mut Output);
 
-    /// The client has no transport for the moment; what is sent to it waits.
+    /// The client is away: it has no transport, and for longer than between two replies. What is
+    /// sent to it waits.
     fn client_detached(&mut self, _now: Instant, _out: &mut Output) {}
 
-    /// The client has a transport again.
+    /// The client is back.
     fn client_attached(&mut self, _now: Instant, _out: &mut Output) {}
 
     /// The gateway stops, and the client with it: there is time for a few words.

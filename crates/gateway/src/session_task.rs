@@ -29,6 +29,7 @@ use tokio::{
 
 pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise};
 use self::{
+    attaching::Gap,
     attachment::{Attachment, Outcome},
     streams::Streams,
 };
@@ -74,6 +75,8 @@ pub(crate) struct SessionTask {
     timer_is_armed: bool,
     detached: Arc<DetachedSince>,
     detached_at: Option<Instant>,
+    /// When a client counts as away that only has to ask for the next reply.
+    away_at: Option<Instant>,
     tickets: Arc<Tickets>,
     /// Where the newest attachment with a ticket began.
     promised: Option<(u32, Position)>,
@@ -124,6 +127,7 @@ impl SessionTask {
             timer_is_armed: false,
             detached,
             detached_at: Some(now),
+            away_at: None,
             tickets,
             promised: None,
             link_has_gaps: false,
@@ -155,6 +159,7 @@ impl SessionTask {
             let mut again = self.take_commands(cx, now);
             again |= self.take_frames(cx, now);
             self.session.handle_timeout(now);
+            self.note_absence(now);
             self.expire_streams(now);
             self.end_if_due(now);
             self.streams.register(cx);
@@ -182,6 +187,7 @@ impl SessionTask {
             self.session.poll_timeout(),
             of_attachment,
             self.next_stream_expiry(),
+            self.away_at,
             self.ends_at.map(|(at, ..)| at),
             self.leaves_at,
             self.give_up_at,
@@ -283,7 +289,7 @@ impl SessionTask {
                     let n = attachment.n;
                     self.attachment = None;
                     self.was_cut = true;
-                    self.detach(n, now);
+                    self.detach(n, Gap::Lost, now);
                 }
             }
             self.handle_events(now);
@@ -304,7 +310,10 @@ impl SessionTask {
                     let transport = self.attachment.as_ref();
                     self.streams.open(
                         (stream, service, &target),
-                        transport.map(|attachment| attachment.downlink.name()),
+                        (
+                            transport.map(|attachment| attachment.downlink.name()),
+                            transport.is_some() || self.away_at.is_some(),
+                        ),
                         &self.client,
                         &mut self.session,
                         &self.shared,
@@ -332,7 +341,7 @@ impl SessionTask {
                         attachment
                             .downlink
                             .finish(Vec::new(), Code::Idle, &self.shared.tasks);
-                        self.detach(n, now);
+                        self.detach(n, Gap::Lost, now);
                     }
                 }
                 Event::Refused { target, code } => {
@@ -362,11 +371,16 @@ impl SessionTask {
         };
         let outcome = attachment.transmit(&mut self.session, cx, now);
         let n = attachment.n;
-        match outcome {
+        let gap = match outcome {
             Outcome::Said => return false,
             Outcome::Over => {
                 self.was_cut = !attachment.is_poll();
                 self.attachment = None;
+                if self.was_cut {
+                    Gap::Lost
+                } else {
+                    Gap::BetweenReplies
+                }
             }
             Outcome::Rotate(why) => {
                 if let Some(attachment) = self.attachment.take() {
@@ -375,9 +389,10 @@ impl SessionTask {
                     self.update_resume_timeout();
                     attachment.end(&mut self.session, why, &self.shared.tasks, now);
                 }
+                Gap::BetweenReplies
             }
-        }
-        self.detach(n, now);
+        };
+        self.detach(n, gap, now);
         true
     }
 

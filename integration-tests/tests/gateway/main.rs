@@ -4,6 +4,7 @@
 //! its process (`tests/memory.rs`), or takes as long as one likes (`tests/soak.rs`), is one of its own.
 
 mod backpressure;
+mod between_polls;
 mod client_address;
 mod endings;
 mod hostile;

@@ -113,7 +113,10 @@ async fn a_stream_of_a_session_is_a_stream_of_xml() {
                 .expect("<message xmlns='jabber:client'><body>ä</body></message>")
                 .await;
             server.say(PING).await;
-            expect(&stream, &PING.replace("<iq ", "<iq xmlns='jabber:client' ")).await;
+            let ping = PING.replace("<iq ", "<iq xmlns='jabber:client' ");
+            expect(&stream, &ping).await;
+            stream.write(PONG.as_bytes()).await.expect("open");
+            server.expect(PONG).await;
 
             client.cut().await;
             if resumable {
@@ -135,7 +138,19 @@ async fn a_stream_of_a_session_is_a_stream_of_xml() {
                 expect(&stream, enabled).await;
             }
             server.say("<presence/>").await;
-            expect(&stream, "<presence xmlns='jabber:client'/>").await;
+            let presence = "<presence xmlns='jabber:client'/>";
+            let mut got = Vec::new();
+            while !got.ends_with(presence.as_bytes()) {
+                got.extend(stream.read().await.expect("it is open"));
+            }
+            let got = String::from_utf8_lossy(&got);
+            // A client that was cut off between two polls is missed when it is late for the next, and
+            // gets the ping that came in the meantime and was answered then.
+            let was_late = transport == Transport::Poll && !resumable;
+            assert!(
+                got == presence || was_late && got == ping + presence,
+                "{got}"
+            );
             client.end().await;
             if !resumable {
                 server.expect(END).await;

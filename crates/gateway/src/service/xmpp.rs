@@ -26,7 +26,7 @@ use perigee_xmpp::{
     Decoder, Error, Limits, Message as Xml, Stanza, StreamHeader, encode, framing, ns,
 };
 
-use self::link::{Link, Refused};
+use self::link::{Link, Pong, Refused};
 use super::{Caller, Framing, Message, Output, Service};
 use crate::policy::XmppSettings;
 
@@ -50,6 +50,8 @@ pub(crate) struct Xmpp {
     /// The client got a stream header, which comes before everything else that it gets.
     greeted: bool,
     is_detached: bool,
+    /// The answer to the last ping that was passed on, unless the client gave one.
+    owed_pong: Option<Pong>,
     is_over: bool,
     /// When something was last sent to the server.
     sent_at: Instant,
@@ -91,6 +93,7 @@ impl Xmpp {
             stream_id: "gateway".to_owned(),
             greeted: false,
             is_detached: false,
+            owed_pong: None,
             is_over: false,
             sent_at: now,
         }
@@ -122,6 +125,7 @@ impl Xmpp {
                 if let Err(refused) = self.link.may_send(&stanza.name) {
                     return self.refuse(refused, now, out);
                 }
+                self.owed_pong.take_if(|pong| pong.is_answered_by(&stanza));
                 let bytes = match &self.client {
                     ClientSide::Messages => stanza.bytes,
                     ClientSide::Stream { header, .. } => match header {
@@ -143,11 +147,13 @@ impl Xmpp {
 
     /// Passes on what the server sent.
     fn server_sends(&mut self, message: Xml, now: Instant, out: &mut Output) {
-        if self.is_detached
-            && let Xml::Stanza(stanza) = &message
+        if let Xml::Stanza(stanza) = &message
             && let Some(pong) = self.link.pong(stanza)
         {
-            return self.send_server(pong, now, out);
+            if self.is_detached {
+                return self.send_server(pong.bytes, now, out);
+            }
+            self.owed_pong = Some(pong);
         }
         match message {
             Xml::Open(header) => self.greet(&header, out),
@@ -327,8 +333,14 @@ impl Service for Xmpp {
         }
     }
 
-    fn client_detached(&mut self, _now: Instant, _out: &mut Output) {
+    fn client_detached(&mut self, now: Instant, out: &mut Output) {
         self.is_detached = true;
+        // It may have been lost before this was noticed. What it answers later is nobody's any more,
+        // and is passed over by the server (RFC 6120 section 8.2.3).
+        let owed = self.owed_pong.take().filter(|_| self.link.answers_pings());
+        if let Some(pong) = owed.filter(|_| !self.is_over) {
+            self.send_server(pong.bytes, now, out);
+        }
     }
 
     fn client_attached(&mut self, _now: Instant, _out: &mut Output) {

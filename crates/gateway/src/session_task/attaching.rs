@@ -12,6 +12,15 @@ use crate::transport::Downlink;
 /// timeout shorter than this gap would end sessions that are in use.
 const POLL_GAP: Duration = Duration::from_secs(10);
 
+/// Why a session is without a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// It was lost, and the client with it for all that is known.
+    Lost,
+    /// A reply ended in good order. Only if the next one is not asked for in time, the client is away.
+    BetweenReplies,
+}
+
 impl SessionTask {
     pub(super) fn attach(&mut self, new: NewAttachment, now: Instant) {
         let NewAttachment {
@@ -53,6 +62,7 @@ impl SessionTask {
         let timeouts = &self.shared.config.timeouts;
         self.attachment = Some(Attachment::new(n, downlink, timeouts, now));
         self.detached_at = None;
+        self.away_at = None;
         self.detached.set(None);
     }
 
@@ -73,7 +83,7 @@ impl SessionTask {
                 self.promised = Some((hello.n, self.session.position()));
                 self.link_has_gaps = true;
                 self.update_resume_timeout();
-                self.detach(hello.n, now);
+                self.detach(hello.n, Gap::BetweenReplies, now);
                 let dead_at = self.tickets_die_at(now);
                 self.tickets.issue(ticket, hello.n, kind, dead_at);
                 _ = reply.send(Ok(self.sid.clone()));
@@ -115,12 +125,24 @@ impl SessionTask {
     }
 
     /// The transport of attachment `n` is gone.
-    pub(super) fn detach(&mut self, n: u32, now: Instant) {
+    pub(super) fn detach(&mut self, n: u32, gap: Gap, now: Instant) {
         self.session.detach(n, now);
         self.tickets.retire(self.tickets_die_at(now));
         self.detached_at = Some(now);
-        self.streams.detached(now);
+        self.away_at = Some(match gap {
+            Gap::Lost => now,
+            Gap::BetweenReplies => now + POLL_GAP,
+        });
+        self.note_absence(now);
         self.detached.set(Some(self.shared.uptime_ms(now)));
+    }
+
+    /// Tells the services of a client that is away. They are not told of each gap between two
+    /// replies: they would speak for a client that is there, or greet it at every reply.
+    pub(super) fn note_absence(&mut self, now: Instant) {
+        if self.away_at.take_if(|at| *at <= now).is_some() {
+            self.streams.detached(now);
+        }
     }
 
     /// The session lives as long without a transport as the stream that may wait longest.

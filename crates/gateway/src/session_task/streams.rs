@@ -55,17 +55,17 @@ impl Streams {
         self.ready.register(cx);
     }
 
-    /// Starts a stream if policy permits it, and otherwise resets it. `transport` is the one in use.
+    /// Starts a stream if policy permits it, and otherwise resets it. `transport` is the one in use;
+    /// a client that is there may be between two.
     pub(super) fn open(
         &mut self,
         (id, service, target): (StreamId, u8, &str),
-        transport: Option<&'static str>,
+        (transport, is_there): (Option<&'static str>, bool),
         client: &Client,
         session: &mut Session,
         shared: &Shared,
         now: Instant,
     ) {
-        let attached = transport.is_some();
         let mut record = StreamRecord::new(target, now);
         if let Some(transport) = transport {
             record.transports.add(transport);
@@ -80,7 +80,7 @@ impl Streams {
                     target,
                 };
                 let decision = shared.config.policy.decide(&request);
-                let leg = |permit| Leg::new((id, service), permit, client, attached, shared);
+                let leg = |permit| Leg::new((id, service), permit, client, is_there, shared);
                 decision
                     .map(|permit| (Arc::clone(&permit.rule), leg(permit)))
                     .map_err(|denial| denial.to_string())
@@ -128,7 +128,7 @@ impl Streams {
         }
     }
 
-    /// There is no transport for the moment.
+    /// The client is away.
     pub(super) fn detached(&mut self, now: Instant) {
         for entry in self.by_id.values_mut() {
             if let Some((Leg::Service(service), _)) = &mut entry.leg {

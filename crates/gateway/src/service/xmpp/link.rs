@@ -212,10 +212,9 @@ impl Link {
     }
 
     /// The answer to a stanza if it is a ping (XEP-0199) and may be answered for a client that is away.
-    pub(crate) fn pong(&self, stanza: &Stanza) -> Option<Bytes> {
+    pub(crate) fn pong(&self, stanza: &Stanza) -> Option<Pong> {
         let attribute = |name| stanza.attributes.get(name);
-        let is_ping = self.is_established()
-            && !self.is_counted
+        let is_ping = self.answers_pings()
             && stanza.name.is(ns::CLIENT, "iq")
             && attribute("type") == Some("get")
             && stanza.has_child(ns::PING, "ping");
@@ -233,7 +232,32 @@ impl Link {
             }
         }
         pong.push_str("/>");
-        Some(Bytes::from(pong))
+        Some(Pong {
+            bytes: Bytes::from(pong),
+            id: attribute("id").unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Whether pings may be answered for a client that is away.
+    pub(crate) fn answers_pings(&self) -> bool {
+        self.is_established() && !self.is_counted
+    }
+}
+
+/// The answer to a ping of the server.
+#[derive(Debug)]
+pub(crate) struct Pong {
+    pub(crate) bytes: Bytes,
+    id: String,
+}
+
+impl Pong {
+    /// Whether the client has given one of its own with this stanza.
+    pub(crate) fn is_answered_by(&self, stanza: &Stanza) -> bool {
+        let attribute = |name| stanza.attributes.get(name);
+        stanza.name.local == "iq"
+            && matches!(attribute("type"), Some("result" | "error"))
+            && attribute("id").unwrap_or_default() == self.id
     }
 }
 
@@ -341,11 +365,11 @@ mod tests {
         };
         let pong = ping(&mut link).expect("an answer");
         assert_eq!(
-            pong,
+            pong.bytes,
             "<iq xmlns='jabber:client' type='result' id='p&amp;1' to='a.example'/>"
         );
         read(&mut link, ENABLED);
-        assert_eq!(ping(&mut link), None);
+        assert!(ping(&mut link).is_none());
     }
 
     #[test]

@@ -258,22 +258,36 @@ fn spaces_keep_the_connection_of_who_has_logged_in() {
 #[test]
 fn a_client_that_is_away_answers_pings() {
     const PING: &str = "<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>";
+    const PONG: &str = "<iq xmlns='jabber:client' type='result' id='1'/>";
     let mut story = Story::established(Framing::Stream);
     story.server(PING);
     assert_eq!(story.for_server(), "", "it is here");
     assert_eq!(story.for_client().len(), 1);
+    story.client("<iq type='result' id='2'/><iq type='get' id='1'/>");
+    story.for_server();
     story.service.client_detached(story.now, &mut story.out);
+    assert_eq!(story.for_server(), PONG, "it went before it answered");
     story.server(PING);
-    assert_eq!(
-        story.for_server(),
-        "<iq xmlns='jabber:client' type='result' id='1'/>"
-    );
+    assert_eq!(story.for_server(), PONG);
     assert!(story.for_client().is_empty());
     story.service.client_attached(story.now, &mut story.out);
     story.server(PING);
     assert_eq!(story.for_client().len(), 1);
+    story.client("<iq type='result' id='1'/>");
+    assert_eq!(story.for_server(), PONG);
+    story.service.client_detached(story.now, &mut story.out);
+    assert_eq!(story.for_server(), "", "it has answered");
     story.service.client_left(story.now, &mut story.out);
     assert_eq!(story.for_server(), END);
+}
+
+#[test]
+fn a_ping_of_counted_stanzas_is_the_clients() {
+    let mut story = Story::established(Framing::Stream);
+    story.server("<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>");
+    story.server("<enabled xmlns='urn:xmpp:sm:3' id='x'/>");
+    story.service.client_detached(story.now, &mut story.out);
+    assert_eq!(story.for_server(), "");
 }
 
 #[test]
