@@ -280,3 +280,19 @@ async fn who_does_not_read_stops_the_other() {
         .expect("the gateway sends");
     assert!(first == chunk);
 }
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_given_up() {
+    let backend = Backend::listen().await;
+    let gateway = Configuration::new()
+        .backend("peer", backend.address)
+        .timeout("heartbeat = \"1s\"\npeer_dead = \"2s\"\nhold = \"1s\"")
+        .start();
+    // It reads nothing, so that the library sees no PING.
+    let (_silent, _) = connect(gateway.address, "peer", None)
+        .await
+        .expect("it is allowed");
+    let mut peer = backend.accept().await;
+    expect_fin(&mut peer).await;
+    gateway.until_empty().await;
+}

@@ -46,16 +46,17 @@ impl Silence {
     /// Ready with `idle` when the client said nothing for too long, though it was asked, and with
     /// `closed` when it cannot be asked any more.
     pub(crate) fn poll(&mut self, websocket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Code> {
-        while let Some(mut own) = self.beats.turn(cx)
-            && self.heartbeat.poll_tick(&mut own).is_ready()
-        {
-            if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
-                // A client that does not read cannot answer; TCP finds out whether it is dead.
-                self.heard = now();
-            } else if self.heard.elapsed() > self.peer_dead {
-                return Poll::Ready(Code::Idle);
-            } else {
-                _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
+        if let Some(mut own) = self.beats.turn(cx) {
+            // Until it is pending, or nothing would wake it for the next beat.
+            while self.heartbeat.poll_tick(&mut own).is_ready() {
+                if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
+                    // A client that does not read cannot answer; TCP finds out whether it is dead.
+                    self.heard = now();
+                } else if self.heard.elapsed() > self.peer_dead {
+                    return Poll::Ready(Code::Idle);
+                } else {
+                    _ = Pin::new(&mut *websocket).start_send(Message::Ping(Bytes::new()));
+                }
             }
         }
         match Pin::new(websocket).poll_flush(cx) {
