@@ -132,6 +132,8 @@ impl Session {
         }
         if self.control.welcome.take().is_some() {
             self.control.welcomed_in = Some(self.batch);
+            // What only the reply of a request tells may come after this, which leaves those streams out.
+            self.tombstones.tell_after(self.batch - 1);
             let welcome = self.welcome();
             Frame::Welcome(welcome).encode(out);
         }

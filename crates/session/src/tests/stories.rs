@@ -1,6 +1,9 @@
 //! Single rules of the protocol, each told with a fake clock and a link that does as it is told.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::epoch;
 use crate::{
@@ -565,6 +568,40 @@ fn what_was_in_flight_is_sent_again_though_the_next_attachment_is_lost_too() {
         "{:?}",
         frames(&said)
     );
+}
+
+#[test]
+fn a_stream_that_a_welcome_leaves_out_ends_as_it_ended_though_that_went_another_way() {
+    let (mut pair, id) = Pair::open();
+    pair.attach(Link::Poll, Uplink::Separate);
+    pair.drive();
+    pair.attach(Link::Poll, Uplink::Separate);
+    let mut hello = Vec::new();
+    pair.client.transmit_hello(&mut hello, true, pair.now);
+    pair.gateway_hears(&hello);
+    // The reply of an earlier request takes the RESET along, and is slower than the poll's.
+    pair.gateway.reset(id, Code::Reset, "gone", pair.now);
+    let mut late = Vec::new();
+    let named = BTreeSet::from([id]);
+    pair.gateway.transmit_acks(&named, &mut late, pair.now);
+    assert!(matches!(
+        &frames(&late)[..],
+        [Frame::Reset {
+            code: Code::Reset,
+            ..
+        }]
+    ));
+    let welcome = pair.gateway_says();
+    pair.client.handle_message(&welcome, pair.now);
+    pair.client.handle_reply(&late, pair.now);
+    let ends: Vec<Code> = events(&mut pair.client)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Closed { code, .. } => Some(code),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [Code::Reset]);
 }
 
 #[test]
