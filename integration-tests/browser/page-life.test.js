@@ -214,12 +214,11 @@ describeInBrowsers('page life', (name) => {
     const [old, young] = [await CuttingProxy.start(gateway.port), await CuttingProxy.start(gateway.port)];
     try {
       proxy.aim(old.port);
+      // From the beginning slow enough to be under way when the old one is gone.
+      old.rate = BYTES_PER_SECOND / 5;
       const { page, accepted } = await under(transport ? { transport } : {});
-      // Slow enough to be under way when the old one is gone.
-      proxy.rate = BYTES_PER_SECOND / 10;
       proxy.aim(young.port);
       await old.stop();
-      proxy.rate = Infinity;
       await assertWhole(page, accepted);
       assert.ok(young.connections > 0);
     } finally {
