@@ -6,8 +6,10 @@
 
 mod carrier;
 mod frames;
+mod idle_talk;
 mod silence;
 mod socket;
+mod unsent;
 
 use axum::{
     body::Body,

@@ -16,14 +16,14 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use perigee_session::Code;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     time::timeout,
 };
 use tokio_tungstenite::tungstenite::{
@@ -36,16 +36,13 @@ use tracing::debug;
 use super::{
     carrier::Carrier,
     frames::{self, Front, HEAD_ROOM},
+    idle_talk::IdleTalk,
+    unsent::Unsent,
 };
-use crate::net::now;
 
 /// A WebSocket whose handshake is done.
 ///
 /// A client that sends too many frames without bytes of a message ends it with [`Error::AttackAttempt`].
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about two directions, not a state"
-)]
 pub(crate) struct WebSocket {
     carrier: Carrier,
     max_message_bytes: usize,
@@ -53,12 +50,7 @@ pub(crate) struct WebSocket {
     kept: BytesMut,
     /// So many bytes have to be kept for the frame at the front to be whole, or its head.
     wanted: usize,
-    /// What the client has not taken.
-    unsent: BytesMut,
-    /// The client took less than it was offered.
-    is_blocked: bool,
-    /// The carrier may hold bytes back until it is told not to.
-    is_unflushed: bool,
+    unsent: Unsent,
     /// Nothing more is read.
     is_deaf: bool,
     /// One side said that it closes, or is gone: no more messages are sent.
@@ -87,17 +79,10 @@ pub(crate) enum Pieces {
     Joined,
 }
 
-/// The control frames and empty messages that a client may still send: a bucket that refills.
-#[derive(Debug)]
-struct IdleTalk {
-    left: u32,
-    at: Instant,
-}
-
 /// What the library reads and writes.
 struct Feed<'a> {
     frame: &'a [u8],
-    unsent: &'a mut BytesMut,
+    unsent: &'a mut Unsent,
 }
 
 /// Bytes read at a time from a client.
@@ -106,20 +91,12 @@ const READ_BYTES: usize = 64 * 1024;
 const KEPT_ROOM: usize = super::MAX_MESSAGE_BYTES + frames::MAX_HEAD;
 /// Bytes read at a time from who speaks to a client: as many as a head of 4 bytes can tell.
 const SEND_BYTES: usize = u16::MAX as usize;
-/// Messages that are handed over one by one wait for each other up to this.
-const BATCH_BYTES: usize = 16 * 1024;
 /// Bytes of a frame that the library takes at a time.
 const LIBRARY_READ_BYTES: usize = 4 * 1024;
-/// No PONG waits behind more than this: a later one says the same.
-const MAX_BEFORE_PONG: usize = 16 * 1024;
 
 /// Time for the close handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Control frames and empty messages at once: more than any client says for good reasons.
-const MAX_IDLE_TALK: u32 = 256;
-/// After this the bucket has room for one more: heartbeats come every few seconds at most.
-const IDLE_TALK_REFILL: Duration = Duration::from_millis(100);
 /// The longest control frame of a client: 125 bytes, head and mask (RFC 6455 §5.5).
 const MAX_CONTROL_BYTES: usize = 125 + 6;
 
@@ -136,16 +113,11 @@ impl WebSocket {
             max_message_bytes,
             kept: BytesMut::from(read),
             wanted: 0,
-            unsent: BytesMut::new(),
-            is_blocked: false,
-            is_unflushed: false,
+            unsent: Unsent::default(),
             is_deaf: false,
             is_closing: false,
             library: None,
-            idle_talk: IdleTalk {
-                left: MAX_IDLE_TALK,
-                at: now(),
-            },
+            idle_talk: IdleTalk::new(),
         }
     }
 
@@ -236,7 +208,8 @@ impl WebSocket {
             let len = ready!(read(cx, &mut bytes[..SEND_BYTES]))?;
             if len > 0 {
                 let at = frames::put_head(head, frames::BINARY, len);
-                self.offer(&buffer[at..HEAD_ROOM + len], cx);
+                let frame = &buffer[at..HEAD_ROOM + len];
+                self.unsent.offer(&mut self.carrier, frame, cx);
             }
             Poll::Ready(Ok(len))
         })
@@ -250,45 +223,8 @@ impl WebSocket {
             && !self.is_closing
         {
             let at = frames::put_head(head, frames::BINARY, message.len());
-            self.offer(&bytes[at..], cx);
+            self.unsent.offer(&mut self.carrier, &bytes[at..], cx);
         }
-    }
-
-    /// Offers a frame to the client, and keeps what it does not take.
-    fn offer(&mut self, frame: &[u8], cx: &mut Context<'_>) {
-        let mut taken = 0;
-        if self.unsent.is_empty()
-            // An error shows again when the rest is sent.
-            && let Poll::Ready(Ok(len)) = Pin::new(&mut self.carrier).poll_write(cx, frame)
-        {
-            taken = len;
-            self.is_unflushed = true;
-        }
-        if taken < frame.len() {
-            self.is_blocked = true;
-            self.unsent.extend_from_slice(&frame[taken..]);
-        }
-    }
-
-    /// Ready when the client has taken everything.
-    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.unsent.is_empty() {
-            let Poll::Ready(taken) = Pin::new(&mut self.carrier).poll_write(cx, &self.unsent)?
-            else {
-                self.is_blocked = true;
-                return Poll::Pending;
-            };
-            if taken == 0 {
-                return Poll::Ready(Err(Error::Io(io::ErrorKind::WriteZero.into())));
-            }
-            self.unsent.advance(taken);
-            self.is_unflushed = true;
-        }
-        self.is_blocked = false;
-        if self.unsent.capacity() > 0 {
-            self.unsent = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Sends what waits, such as the answer to a PING. That it cannot be sent, reading finds out too.
@@ -499,14 +435,6 @@ impl WebSocket {
             Err(flooded())
         }
     }
-
-    fn append(&mut self, opcode: u8, payload: &[u8]) {
-        let mut head = [0; HEAD_ROOM];
-        let at = frames::put_head(&mut head, opcode, payload.len());
-        self.unsent.reserve(HEAD_ROOM - at + payload.len());
-        self.unsent.extend_from_slice(&head[at..]);
-        self.unsent.extend_from_slice(payload);
-    }
 }
 
 fn flooded() -> Error {
@@ -550,7 +478,8 @@ impl Stream for WebSocket {
             }
             if self.is_deaf {
                 self.kept = BytesMut::new();
-                _ = ready!(self.poll_unsent(cx));
+                let this = &mut *self;
+                _ = ready!(this.unsent.poll_send(&mut this.carrier, cx));
                 return Poll::Ready(None);
             }
             let read = BUFFER.with_borrow_mut(|buffer| {
@@ -569,10 +498,9 @@ impl Sink<Message> for WebSocket {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if !self.is_blocked && self.unsent.len() < BATCH_BYTES {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_unsent(cx)
+        let this = &mut *self;
+        let polled = this.unsent.poll_room(&mut this.carrier, cx);
+        polled.map_err(Error::Io)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -597,10 +525,10 @@ impl Sink<Message> for WebSocket {
             return Err(ProtocolError::SendAfterClosing.into());
         }
         match message {
-            Message::Binary(bytes) => this.append(frames::BINARY, &bytes),
-            Message::Text(text) => this.append(frames::TEXT, text.as_bytes()),
-            Message::Ping(bytes) => this.append(frames::PING, &bytes),
-            Message::Pong(bytes) => this.append(frames::PONG, &bytes),
+            Message::Binary(bytes) => this.unsent.append(frames::BINARY, &bytes),
+            Message::Text(text) => this.unsent.append(frames::TEXT, text.as_bytes()),
+            Message::Ping(bytes) => this.unsent.append(frames::PING, &bytes),
+            Message::Pong(bytes) => this.unsent.append(frames::PONG, &bytes),
             Message::Close(_) | Message::Frame(_) => {
                 return Err(ProtocolError::UnexpectedContinueFrame.into());
             }
@@ -609,14 +537,9 @@ impl Sink<Message> for WebSocket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if !self.unsent.is_empty() {
-            ready!(self.poll_unsent(cx))?;
-        }
-        if self.is_unflushed {
-            ready!(Pin::new(&mut self.carrier).poll_flush(cx))?;
-            self.is_unflushed = false;
-        }
-        Poll::Ready(Ok(()))
+        let this = &mut *self;
+        let polled = this.unsent.poll_flush(&mut this.carrier, cx);
+        polled.map_err(Error::Io)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -633,35 +556,13 @@ impl Read for Feed<'_> {
     }
 }
 
-/// Takes one frame at a time, whole.
 impl Write for Feed<'_> {
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        let is_pong = frame.first() == Some(&(frames::FIN | frames::PONG));
-        if !(is_pong && self.unsent.len() > MAX_BEFORE_PONG) {
-            self.unsent.extend_from_slice(frame);
-        }
-        Ok(frame.len())
+        self.unsent.write(frame)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl IdleTalk {
-    /// Whether one more is allowed.
-    fn take(&mut self) -> bool {
-        let now = now();
-        let refills =
-            now.saturating_duration_since(self.at).as_millis() / IDLE_TALK_REFILL.as_millis();
-        if refills > 0 {
-            let refills = u32::try_from(refills).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(refills).min(MAX_IDLE_TALK);
-            self.at = now;
-        }
-        let allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        allowed
     }
 }
 
