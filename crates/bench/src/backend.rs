@@ -4,6 +4,8 @@
 //! ask as well:
 //! - `<` with a seed and a length, 16 hexadecimal digits each: a source of that many bytes;
 //! - `>` with a seed: a sink that verifies each byte and tells, as 16 digits, how many came, after each MiB;
+//! - `CONNECT` or `STOMP` and the end of the line: a broker of STOMP;
+//! - `<?` or `<s`: a server of XMPP;
 //! - anything else is an echo, from that byte on.
 
 use std::{io::ErrorKind, net::SocketAddr};
@@ -14,6 +16,7 @@ use crate::{
     Result, pattern,
     slots::Slots,
     socket::{Got, Socket},
+    stomp, xmpp,
 };
 
 /// How often a sink tells what it has.
@@ -43,6 +46,51 @@ enum Purpose {
         seed: u64,
         offset: u64,
     },
+    Stomp(stomp::Broker),
+    Xmpp(xmpp::Server),
+}
+
+/// What can be told of the first bytes.
+enum Told {
+    /// More of them are needed.
+    TooLittle,
+    /// The purpose, and how many bytes said so and are not part of what follows.
+    Purpose(Purpose, usize),
+}
+
+fn tell(head: &[u8]) -> Result<Told> {
+    let purpose = match head {
+        [] | [b'<'] => return Ok(Told::TooLittle),
+        [b'<', b'?' | b's', ..] => (Purpose::Xmpp(xmpp::Server::default()), 0),
+        [b'<' | b'>', ..] => {
+            let len = if head[0] == b'<' { 33 } else { 17 };
+            if head.len() < len {
+                return Ok(Told::TooLittle);
+            }
+            let (seed, offset) = (number(&head[1..17])?, 0);
+            let purpose = match head[0] {
+                b'>' => Purpose::Sink { seed, offset },
+                _ => Purpose::Source {
+                    seed,
+                    offset,
+                    len: number(&head[17..33])?,
+                },
+            };
+            (purpose, len)
+        }
+        _ => {
+            for first in [&b"CONNECT\n"[..], b"STOMP\n"] {
+                if head.starts_with(first) {
+                    return Ok(Told::Purpose(Purpose::Stomp(stomp::Broker::default()), 0));
+                }
+                if first.starts_with(head) {
+                    return Ok(Told::TooLittle);
+                }
+            }
+            (Purpose::Echo, 0)
+        }
+    };
+    Ok(Told::Purpose(purpose.0, purpose.1))
 }
 
 struct Connection {
@@ -160,32 +208,25 @@ impl Connection {
                     self.socket.write(total.as_bytes())?;
                 }
             }
+            Purpose::Stomp(broker) => {
+                let mut answers = Vec::new();
+                broker.received(bytes, &mut answers)?;
+                self.socket.write(&answers)?;
+            }
+            Purpose::Xmpp(server) => {
+                let mut answers = Vec::new();
+                server.received(bytes, &mut answers)?;
+                self.socket.write(&answers)?;
+            }
             Purpose::Unknown(head) => {
                 head.extend_from_slice(bytes);
-                let len = match head[0] {
-                    b'<' => 33,
-                    b'>' => 17,
-                    _ => 0,
-                };
-                if head.len() < len {
-                    return Ok(());
-                }
-                let head = std::mem::take(head);
-                let (request, rest) = head.split_at(len);
-                self.purpose = match len {
-                    0 => Purpose::Echo,
-                    17 => Purpose::Sink {
-                        seed: number(&request[1..])?,
-                        offset: 0,
-                    },
-                    _ => Purpose::Source {
-                        seed: number(&request[1..17])?,
-                        offset: 0,
-                        len: number(&request[17..])?,
-                    },
-                };
-                if !rest.is_empty() {
-                    self.received(rest)?;
+                if let Told::Purpose(purpose, len) = tell(head)? {
+                    let head = std::mem::replace(&mut self.purpose, purpose);
+                    if let Purpose::Unknown(head) = head
+                        && head.len() > len
+                    {
+                        self.received(&head[len..])?;
+                    }
                 }
             }
         }

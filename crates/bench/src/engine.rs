@@ -6,7 +6,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     io::{ErrorKind, Read},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::fd::AsRawFd,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -96,6 +96,10 @@ pub(crate) struct Engine {
     to: SocketAddr,
     backend: SocketAddr,
     streams: usize,
+    /// Where clients connect from, if it matters.
+    pub(crate) from: Option<Ipv4Addr>,
+    /// What numbers of clients begin after, so that those of several processes differ.
+    pub(crate) after: u64,
     places: Vec<Option<Place>>,
     /// Clients whose streams can be used.
     ready: usize,
@@ -129,6 +133,8 @@ impl Engine {
             to,
             backend,
             streams,
+            from: None,
+            after: 0,
             places: Vec::new(),
             ready: 0,
             deadlines: BinaryHeap::new(),
@@ -164,12 +170,12 @@ impl Engine {
 
     fn connect(&mut self, place: usize) -> Result<()> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = self.after + NUMBER.fetch_add(1, Ordering::Relaxed);
         let wire = self.kind.wire(number, self.to, self.backend, self.streams);
         let sockets = (0..wire.sockets())
             .map(|socket| {
                 let token = Token(place * MAX_SOCKETS + socket);
-                Socket::connect(self.to, self.poll.registry(), token)
+                Socket::connect(self.from, self.to, self.poll.registry(), token)
             })
             .collect::<std::io::Result<Vec<_>>>()?;
         self.places[place] = Some(Place {

@@ -94,7 +94,7 @@ fn accept(
                 let backend = if with_websocket {
                     None
                 } else {
-                    Some(Socket::connect(to, registry, Token(2 * slot + 1))?)
+                    Some(Socket::connect(None, to, registry, Token(2 * slot + 1))?)
                 };
                 tunnels.insert(Tunnel {
                     client,
@@ -134,7 +134,7 @@ impl Tunnel {
                     };
                     self.handshake = Vec::new();
                     self.client.write(reply.as_bytes())?;
-                    self.backend = Some(Socket::connect(to, registry, token)?);
+                    self.backend = Some(Socket::connect(None, to, registry, token)?);
                     return Ok(true);
                 }
             }

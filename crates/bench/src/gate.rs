@@ -11,7 +11,7 @@ use crate::{
     load::Echo,
     measure::{self, Subject},
     run::settle_down,
-    server::{Paths, Program, Server},
+    server::{self, Paths, Program, Server},
     wire::Kind,
 };
 
@@ -45,7 +45,7 @@ struct Bound {
 }
 
 /// A tenth more than what was counted when they were last set, which is more than they vary by.
-const BOUNDS: [Bound; 5] = [
+const BOUNDS: [Bound; 7] = [
     Bound {
         name: "plain WebSocket",
         kind: Kind::WebSocket("/ws/bench", "binary"),
@@ -79,6 +79,20 @@ const BOUNDS: [Bound; 5] = [
         kind: Kind::Irc,
         development: 25_100,
         production: 17_000,
+        target: None,
+    },
+    Bound {
+        name: "STOMP over WebSocket",
+        kind: Kind::Stomp,
+        development: 40_700,
+        production: 31_600,
+        target: None,
+    },
+    Bound {
+        name: "XMPP by BOSH",
+        kind: server::BOSH,
+        development: 460_000,
+        production: 327_000,
         target: None,
     },
 ];

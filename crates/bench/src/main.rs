@@ -20,17 +20,21 @@ mod floor;
 mod gate;
 mod http;
 mod load;
+mod many;
 mod measure;
 mod pattern;
 mod report;
+mod row;
 mod run;
 mod server;
 mod slots;
 mod socket;
+mod stomp;
 mod targets;
 mod usage;
 mod websocket;
 mod wire;
+mod xmpp;
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -78,6 +82,9 @@ enum Command {
         #[arg(long)]
         websocket: bool,
     },
+    /// Clients that hold tunnels; they do what they are told line by line.
+    #[command(hide = true)]
+    Hold(many::Clients),
 }
 
 fn main() -> ExitCode {
@@ -101,6 +108,7 @@ fn main() -> ExitCode {
             to,
             websocket,
         } => floor::run(listen, to, websocket),
+        Command::Hold(clients) => many::hold(&clients),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

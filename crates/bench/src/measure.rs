@@ -22,7 +22,7 @@ const CHURNING: usize = 16;
 /// Messages after which what matters is compiled, where it is compiled while it runs, and the time for it.
 const COMPILED: u64 = 15_000;
 const COMPILED_TIME: Duration = Duration::from_secs(4);
-const SMALL: usize = 64;
+pub(crate) const SMALL: usize = 64;
 
 /// What clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,8 @@ pub(crate) enum Work {
     Streams(usize),
     /// As many tunnels as one process can have.
     Hold,
+    /// As many tunnels as are asked for, in as many processes as that takes.
+    HoldMany,
 }
 
 /// What is measured.
@@ -78,6 +80,8 @@ pub(crate) enum Figure {
     Busy,
     /// Tunnels that were held.
     Held,
+    /// Processes that held them.
+    Processes,
 }
 
 /// How much of it.
@@ -120,6 +124,7 @@ pub(crate) fn run(work: Work, subject: &Subject<'_>, scale: &Scale) -> Result<Ve
         Work::Stall => stall(subject, scale),
         Work::Streams(streams) => in_turn(subject, scale, streams),
         Work::Hold => hold(subject),
+        Work::HoldMany => Err("that takes more than one server".into()),
     }
 }
 

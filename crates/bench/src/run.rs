@@ -12,11 +12,11 @@ use rustix::{
 };
 
 use crate::{
-    Result,
+    Result, many,
     measure::{self, Figure, Scale, Subject, Work},
     report,
-    server::{self, Paths, Program, Server},
-    wire::Kind,
+    row::{ALL, ALL_WORK, QUICK, QUICK_WORK, Row},
+    server::{Paths, Program, Server},
 };
 
 /// Where the tables are kept.
@@ -39,203 +39,12 @@ pub(crate) struct Options {
     /// Only runs whose name contains one of these words.
     #[arg(long, value_name = "WORD")]
     work: Vec<String>,
+    /// Tunnels of the work `hold many`.
+    #[arg(long, value_name = "N", default_value_t = 250_000)]
+    tunnels: usize,
     /// The gateway.
     #[arg(long, value_name = "FILE", default_value = "target/release/perigee")]
     gateway: PathBuf,
-}
-
-/// A row of the tables: a program, and the way through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Row {
-    Direct,
-    FloorTcp,
-    FloorWebSocket,
-    Haproxy,
-    Nginx,
-    Lighttpd,
-    Websocat,
-    NodeWs,
-    Websockify,
-    WispJs,
-    SockJsStreaming,
-    SockJsPolling,
-    Nchan,
-    Plain,
-    Session,
-    SessionStream,
-    SessionPoll,
-    Irc,
-}
-
-/// The rows of a quick run, and of a whole one.
-const QUICK: [Row; 12] = [
-    Row::FloorTcp,
-    Row::FloorWebSocket,
-    Row::Haproxy,
-    Row::Lighttpd,
-    Row::SockJsStreaming,
-    Row::SockJsPolling,
-    Row::Nchan,
-    Row::Plain,
-    Row::Session,
-    Row::SessionStream,
-    Row::SessionPoll,
-    Row::Irc,
-];
-const ALL: [Row; 18] = [
-    Row::Direct,
-    Row::FloorTcp,
-    Row::FloorWebSocket,
-    Row::Haproxy,
-    Row::Nginx,
-    Row::Lighttpd,
-    Row::Websocat,
-    Row::NodeWs,
-    Row::Websockify,
-    Row::WispJs,
-    Row::SockJsStreaming,
-    Row::SockJsPolling,
-    Row::Nchan,
-    Row::Plain,
-    Row::Session,
-    Row::SessionStream,
-    Row::SessionPoll,
-    Row::Irc,
-];
-const QUICK_WORK: [Work; 7] = [
-    Work::Echo,
-    Work::Pipelined,
-    Work::Large,
-    Work::Down,
-    Work::Up,
-    Work::Churn,
-    Work::Idle,
-];
-const ALL_WORK: [Work; 15] = [
-    Work::Echo,
-    Work::Pipelined,
-    Work::Large,
-    Work::Paced,
-    Work::Busy,
-    Work::Down,
-    Work::Up,
-    Work::Churn,
-    Work::Idle,
-    Work::Stall,
-    Work::Streams(1),
-    Work::Streams(10),
-    Work::Streams(100),
-    Work::Streams(1000),
-    Work::Hold,
-];
-
-impl Row {
-    pub(crate) fn program(self) -> Program {
-        match self {
-            Self::Direct => Program::Direct,
-            Self::FloorTcp => Program::FloorTcp,
-            Self::FloorWebSocket => Program::FloorWebSocket,
-            Self::Haproxy => Program::Haproxy,
-            Self::Nginx => Program::Nginx,
-            Self::Lighttpd => Program::Lighttpd,
-            Self::Websocat => Program::Websocat,
-            Self::NodeWs => Program::NodeWs,
-            Self::Websockify => Program::Websockify,
-            Self::WispJs => Program::WispJs,
-            Self::SockJsStreaming | Self::SockJsPolling => Program::SockJs,
-            Self::Nchan => Program::Nchan,
-            Self::Plain | Self::Session | Self::SessionStream | Self::SessionPoll | Self::Irc => {
-                Program::Perigee
-            }
-        }
-    }
-
-    pub(crate) fn kind(self) -> Kind {
-        match self {
-            Self::SockJsPolling => Kind::SockJsPolling,
-            Self::Session => Kind::Session,
-            Self::SessionStream => Kind::SessionStream,
-            Self::SessionPoll => Kind::SessionPoll,
-            Self::Irc => Kind::Irc,
-            row => server::way(row.program()),
-        }
-    }
-
-    pub(crate) fn name(self) -> String {
-        let name = self.program().name();
-        match self {
-            Self::SockJsStreaming => format!("{name}, xhr streaming"),
-            Self::SockJsPolling => format!("{name}, xhr polling"),
-            Self::Nchan => format!("{name}, long-poll"),
-            Self::Plain => format!("{name}, plain WebSocket"),
-            Self::Session => format!("{name}, session, WebSocket"),
-            Self::SessionStream => format!("{name}, session, HTTP stream"),
-            Self::SessionPoll => format!("{name}, session, long-poll"),
-            Self::Irc => format!("{name}, IRC over WebSocket"),
-            _ => name.to_owned(),
-        }
-    }
-
-    pub(crate) fn is_ours(self) -> bool {
-        self.program() == Program::Perigee
-    }
-
-    /// Those that do the same for a page by the same kind of transport.
-    pub(crate) fn rivals(self) -> &'static [Self] {
-        match self {
-            Self::Plain | Self::Session => &[
-                Self::Lighttpd,
-                Self::Websocat,
-                Self::NodeWs,
-                Self::Websockify,
-                Self::WispJs,
-            ],
-            Self::SessionStream => &[Self::SockJsStreaming],
-            Self::SessionPoll => &[Self::SockJsPolling],
-            _ => &[],
-        }
-    }
-
-    /// Whether this is work for it.
-    fn does(self, work: Work) -> bool {
-        match work {
-            // They have no messages that ask a backend for so much.
-            Work::Down | Work::Up | Work::Stall => self.kind().carries_bytes(),
-            Work::Streams(_) => self == Self::Session,
-            Work::Hold => matches!(self, Self::Plain | Self::Session),
-            // Thousands of processes would measure the machine.
-            Work::Busy | Work::Paced => !self.program().forks(),
-            Work::Idle => self != Self::Direct,
-            Work::Echo | Work::Pipelined | Work::Large | Work::Churn => true,
-        }
-    }
-
-    fn is_slow(self) -> bool {
-        matches!(
-            self,
-            Self::SockJsStreaming | Self::SockJsPolling | Self::Websockify
-        )
-    }
-}
-
-impl Work {
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Echo => "echo".to_owned(),
-            Self::Pipelined => "16 in flight".to_owned(),
-            Self::Large => "4 KiB".to_owned(),
-            Self::Paced => "paced".to_owned(),
-            Self::Busy => "4,000 busy".to_owned(),
-            Self::Down => "bulk down".to_owned(),
-            Self::Up => "bulk up".to_owned(),
-            Self::Churn => "churn".to_owned(),
-            Self::Idle => "idle".to_owned(),
-            Self::Stall => "stalled reader".to_owned(),
-            Self::Streams(1) => "1 stream".to_owned(),
-            Self::Streams(streams) => format!("{streams} streams"),
-            Self::Hold => "hold".to_owned(),
-        }
-    }
 }
 
 /// What was measured: each figure as often as there were rounds.
@@ -248,11 +57,20 @@ pub(crate) struct Results {
     pub(crate) binary: u64,
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
+    /// Everything was asked for.
+    pub(crate) whole: bool,
     /// Runs that failed, and why.
     pub(crate) failures: Vec<String>,
 }
 
 impl Results {
+    fn add(&mut self, row: Row, work: Work, figures: Vec<(Figure, f64)>) {
+        for (figure, value) in figures {
+            let samples = self.samples.entry((row, work, figure));
+            samples.or_default().push(value);
+        }
+    }
+
     /// The median over the rounds.
     pub(crate) fn median(&self, row: Row, work: Work, figure: Figure) -> Option<f64> {
         self.samples
@@ -313,8 +131,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     };
     let mut results = Results {
-        rounds: options.rounds.unwrap_or(if options.quick { 1 } else { 5 }),
+        rounds: options.rounds.unwrap_or(if options.quick { 1 } else { 3 }),
         quick: options.quick,
+        whole: !options.quick && options.only.is_empty() && options.work.is_empty(),
         binary: binary.len(),
         ..Results::default()
     };
@@ -346,8 +165,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 begin.elapsed().as_secs(),
                 work.name()
             );
-            for row in rows.iter().filter(|row| row.does(*work)) {
-                if let Err(error) = measure(*row, *work, &paths, &scale, &mut results) {
+            let takes_part = |row: &&Row| row.does(*work) && (round == 1 || row.repeats(*work));
+            for row in rows.iter().filter(takes_part) {
+                let measured = if *work == Work::HoldMany {
+                    many::run(options.tunnels, &paths)
+                        .map(|figures| results.add(*row, *work, figures))
+                } else {
+                    measure(*row, *work, &paths, &scale, &mut results)
+                };
+                if let Err(error) = measured {
                     let failure = format!("{}, {}: {error}", row.name(), work.name());
                     eprintln!("  {failure}");
                     results.failures.push(failure);
@@ -396,13 +222,7 @@ fn measure(
         slow: row.is_slow(),
         warms_up: row.program().is_of_node(),
     };
-    for (figure, value) in measure::run(work, &subject, scale)? {
-        results
-            .samples
-            .entry((row, work, figure))
-            .or_default()
-            .push(value);
-    }
+    results.add(row, work, measure::run(work, &subject, scale)?);
     if row.is_ours() {
         results.starts.push(server.started.as_secs_f64() * 1000.0);
     }

@@ -1,6 +1,8 @@
 //! Who is measured: the floor, the gateway and the rivals, each with the least configuration that
 //! does the work, in a process of its own that ends with the run.
 
+mod configuration;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -11,10 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    Result,
-    wire::{BACKEND, IRC_BACKEND, Kind, ORIGIN},
-};
+use self::configuration::{haproxy, lighttpd, nchan, nginx, perigee, prosody};
+use crate::{Result, wire::Kind};
 
 /// How long a server may take until it accepts connections.
 const START: Duration = Duration::from_secs(60);
@@ -37,6 +37,10 @@ pub(crate) enum Program {
     WispJs,
     SockJs,
     Nchan,
+    /// With BOSH of its own.
+    ProsodyBosh,
+    /// With TCP only.
+    Prosody,
     Perigee,
 }
 
@@ -55,6 +59,8 @@ impl Program {
             Self::WispJs => "wisp-js",
             Self::SockJs => "sockjs-node to TCP",
             Self::Nchan => "nchan, no TCP",
+            Self::ProsodyBosh => "prosody mod_bosh",
+            Self::Prosody => "prosody alone, TCP",
             Self::Perigee => "Perigee",
         }
     }
@@ -96,7 +102,7 @@ pub(crate) struct Server {
     child: Child,
     /// From its start until it accepted a connection.
     pub(crate) started: Duration,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -113,7 +119,7 @@ impl Server {
             address: line.trim().parse()?,
             child,
             started: Duration::ZERO,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -148,13 +154,39 @@ impl Server {
         let folder = tempfile::tempdir()?;
         let address = free_address()?;
         let line = command_line(program, address, backend, paths, folder.path())?;
-        let (name, arguments) = match below.split_first() {
-            None => (line[0].clone(), line[1..].to_vec()),
-            Some((name, rest)) => (name.clone(), [rest, &line].concat()),
-        };
+        let line = [below, &line].concat();
+        Self::spawn(program.name(), &line, address, folder, |_| {
+            TcpStream::connect(address).is_ok()
+        })
+    }
+
+    /// Starts one gateway of several at an address.
+    pub(crate) fn gateway_at(
+        address: SocketAddr,
+        backend: SocketAddr,
+        paths: &Paths,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("perigee.toml");
+        fs::write(&path, perigee(address, backend, true))?;
+        let line = gateway(paths, &path.display().to_string());
+        // Somebody else would accept a connection.
+        Self::spawn("Perigee", &line, address, folder, |process| {
+            listens(process, address.port()).unwrap_or(false)
+        })
+    }
+
+    fn spawn(
+        name: &str,
+        line: &[String],
+        address: SocketAddr,
+        folder: tempfile::TempDir,
+        is_ready: impl Fn(u32) -> bool,
+    ) -> Result<Self> {
+        let (command, arguments) = line.split_first().ok_or("there is nothing to start")?;
         let log = fs::File::create(folder.path().join("log"))?;
         let begin = Instant::now();
-        let mut child = Command::new(&name)
+        let mut child = Command::new(command)
             .args(arguments)
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -163,11 +195,11 @@ impl Server {
             .spawn()
             .map_err(|error| {
                 format!(
-                    "{name} does not start: {error}; `scripts/need bench` installs what is missing"
+                    "{command} does not start: {error}; `scripts/need bench` installs what is missing"
                 )
             })?;
         let started = loop {
-            if TcpStream::connect(address).is_ok() {
+            if is_ready(child.id()) {
                 break begin.elapsed();
             }
             let exited = child.try_wait()?;
@@ -175,9 +207,7 @@ impl Server {
                 _ = child.kill();
                 _ = child.wait();
                 let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-                return Err(
-                    format!("{} does not accept connections: {log}", program.name()).into(),
-                );
+                return Err(format!("{name} does not accept connections: {log}").into());
             }
             thread::sleep(Duration::from_millis(1));
         };
@@ -185,12 +215,17 @@ impl Server {
             address,
             child,
             started,
-            _folder: folder,
+            folder,
         })
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Asks it to stop and waits until it has, which takes it no longer than its clients do.
@@ -230,8 +265,28 @@ impl Drop for Server {
     }
 }
 
+/// Whether a process listens at a port of IPv4, which others may do as well.
+fn listens(process: u32, port: u16) -> Result<bool> {
+    let mut sockets = Vec::new();
+    for line in fs::read_to_string("/proc/net/tcp")?.lines().skip(1) {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next(), fields.nth(1));
+        let is_it = local.is_some_and(|local| local.ends_with(&format!(":{port:04X}")));
+        if is_it && state == Some("0A") {
+            sockets.extend(fields.nth(5).map(|inode| format!("socket:[{inode}]")));
+        }
+    }
+    for file in fs::read_dir(format!("/proc/{process}/fd"))?.flatten() {
+        let is_one = |target: PathBuf| sockets.iter().any(|socket| target.as_os_str() == &**socket);
+        if fs::read_link(file.path()).is_ok_and(is_one) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A port that nobody listens on.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
@@ -301,87 +356,35 @@ fn command_line(
             r#"{"allow_loopback_ips":true,"allow_private_ips":true}"#,
         ]),
         Program::SockJs => words(&["node", &script("sockjs.mjs"), &port, &to]),
-        Program::Perigee => {
-            let gateway = paths.gateway.display().to_string();
+        Program::ProsodyBosh | Program::Prosody => {
+            let with_bosh = program == Program::ProsodyBosh;
+            let configuration = prosody(address, with_bosh, folder);
             words(&[
-                &gateway,
-                "serve",
+                "prosody",
                 "--config",
-                &file("perigee.toml", perigee(address, backend))?,
+                &file("prosody.cfg.lua", configuration)?,
+                "-F",
             ])
         }
+        Program::Perigee => gateway(
+            paths,
+            &file("perigee.toml", perigee(address, backend, false))?,
+        ),
     };
     Ok(line)
+}
+
+fn gateway(paths: &Paths, configuration: &str) -> Vec<String> {
+    let program = paths.gateway.display().to_string();
+    words(&[&program, "serve", "--config", configuration])
 }
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The defaults, with room for all clients of a run, and for as many lines of IRC as come; like the
-/// others it writes no line for a connection.
-fn perigee(address: SocketAddr, backend: SocketAddr) -> String {
-    format!(
-        "[[listener]]\naddress = \"{address}\"\n\
-         [backend.{BACKEND}]\naddress = \"{backend}\"\n\
-         [backend.{IRC_BACKEND}]\naddress = \"{backend}\"\nservice = \"irc\"\n\
-         [backend.{IRC_BACKEND}.irc]\nmax_line = \"16KiB\"\nflood_interval = \"0s\"\n\
-         [[allow]]\norigins = [\"{ORIGIN}\"]\nto = [\"{BACKEND}\", \"{IRC_BACKEND}\"]\n\
-         [limits]\nmax_connections = 20000\nmax_connections_per_client = 20000\nmax_sessions = 20000\n\
-         max_sessions_per_client = 20000\nmax_streams = 2048\n\
-         [log]\nlevel = \"warn\"\n"
-    )
-}
-
-fn haproxy(address: SocketAddr, backend: SocketAddr) -> String {
-    format!(
-        "global\n nbthread 1\n maxconn 9900\n\
-         defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
-         listen bench\n bind {address}\n server backend {backend}\n"
-    )
-}
-
-const MODULES: &str = "/usr/lib/nginx/modules";
-
-fn nginx_head(folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        "daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;\n\
-         events {{ worker_connections 19900; }}\n"
-    )
-}
-
-fn nginx(address: SocketAddr, backend: SocketAddr, folder: &Path) -> String {
-    format!(
-        "load_module {MODULES}/ngx_stream_module.so;\n{}\
-         stream {{ server {{ listen {address}; proxy_pass {backend}; proxy_timeout 1h; }} }}\n",
-        nginx_head(folder)
-    )
-}
-
-fn nchan(address: SocketAddr, folder: &Path) -> String {
-    format!(
-        "load_module {MODULES}/ngx_nchan_module.so;\n{}\
-         http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; \
-         client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
-         server {{ listen {address};\n\
-         location ~ ^/pub/(\\w+)$ {{ nchan_publisher; nchan_channel_id $1; }}\n\
-         location ~ ^/sub/(\\w+)$ {{ nchan_subscriber longpoll; nchan_channel_id $1; }}\n\
-         }} }}\n",
-        nginx_head(folder)
-    )
-}
-
-fn lighttpd(address: SocketAddr, backend: SocketAddr, folder: &Path) -> String {
-    format!(
-        "server.modules = (\"mod_wstunnel\")\nserver.document-root = \"{}\"\n\
-         server.bind = \"127.0.0.1\"\nserver.port = {}\nserver.max-fds = 20000\nserver.max-connections = 9900\n\
-         wstunnel.server = (\"\" => ((\"host\" => \"127.0.0.1\", \"port\" => {})))\nwstunnel.frame-type = \"binary\"\n",
-        folder.display(),
-        address.port(),
-        backend.port(),
-    )
-}
+/// BOSH of the gateway.
+pub(crate) const BOSH: Kind = Kind::Bosh("/xmpp/xmpp");
 
 /// How a client gets through a program to the backend.
 pub(crate) fn way(program: Program) -> Kind {
@@ -394,6 +397,8 @@ pub(crate) fn way(program: Program) -> Kind {
         Program::WispJs => Kind::Wisp,
         Program::SockJs => Kind::SockJsStreaming,
         Program::Nchan => Kind::Nchan,
+        Program::ProsodyBosh => Kind::Bosh("/http-bind"),
+        Program::Prosody => Kind::Xmpp,
         Program::Perigee => Kind::WebSocket("/ws/bench", "binary"),
     }
 }

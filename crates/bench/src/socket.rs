@@ -2,10 +2,11 @@
 
 use std::{
     io::{ErrorKind, Read, Result, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
+use rustix::{io::Errno, net};
 
 /// What reading brought.
 pub(crate) enum Got {
@@ -38,8 +39,18 @@ impl Socket {
         })
     }
 
-    pub(crate) fn connect(to: SocketAddr, registry: &Registry, token: Token) -> Result<Self> {
-        Self::new(TcpStream::connect(to)?, registry, token)
+    /// Connects, from an address of this machine if one is given.
+    pub(crate) fn connect(
+        from: Option<Ipv4Addr>,
+        to: SocketAddr,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<Self> {
+        let stream = match from {
+            None => TcpStream::connect(to)?,
+            Some(from) => connect_from(from, to)?,
+        };
+        Self::new(stream, registry, token)
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Got> {
@@ -110,5 +121,16 @@ impl Socket {
             }
         }
         Ok(written)
+    }
+}
+
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+    let flags = net::SocketFlags::NONBLOCK | net::SocketFlags::CLOEXEC;
+    let (family, kind) = (net::AddressFamily::INET, net::SocketType::STREAM);
+    let socket = net::socket_with(family, kind, flags, None)?;
+    net::bind(&socket, &SocketAddr::from((from, 0)))?;
+    match net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from_std(socket.into())),
+        Err(error) => Err(error.into()),
     }
 }

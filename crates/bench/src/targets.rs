@@ -2,7 +2,8 @@
 
 use crate::{
     measure::{Figure, Work},
-    run::Row,
+    row::Row,
+    run::Results,
 };
 
 /// One of them.
@@ -14,8 +15,32 @@ pub(crate) struct Target {
     pub(crate) figure: Figure,
     /// None for figures that are compared with nothing.
     pub(crate) against: Option<(Row, Work)>,
+    /// What both have to do anyhow, and is not counted of what is compared with.
+    pub(crate) less: Option<Row>,
     pub(crate) must: f64,
     pub(crate) aim: f64,
+}
+
+impl Target {
+    /// What it is, if all of it was measured.
+    pub(crate) fn is(&self, results: &Results) -> Option<f64> {
+        let is = results.median(self.row, self.work, self.figure)?;
+        let Some((row, work)) = self.against else {
+            return Some(is);
+        };
+        let mut other = results.median(row, work, self.figure)?;
+        if let Some(less) = self.less {
+            other -= results.median(less, work, self.figure)?;
+        }
+        (other > 0.0).then_some(is / other)
+    }
+
+    /// Whether a row's work is a part of it.
+    pub(crate) fn needs(&self, row: Row, work: Work) -> bool {
+        (self.row, self.work) == (row, work)
+            || self.against == Some((row, work))
+            || (self.less == Some(row) && self.against.is_some_and(|(_, other)| other == work))
+    }
 }
 
 pub(crate) const TARGETS: &[Target] = &[
@@ -137,6 +162,27 @@ pub(crate) const TARGETS: &[Target] = &[
         1.15,
     ),
     target(
+        "STOMP frame, against plain",
+        Row::Stomp,
+        Work::Echo,
+        Figure::Cpu,
+        Row::Plain,
+        1.3,
+        1.15,
+    ),
+    Target {
+        less: Some(Row::Prosody),
+        ..target(
+            "XMPP by BOSH, against what mod_bosh adds to prosody",
+            Row::Bosh,
+            Work::Echo,
+            Figure::Cpu,
+            Row::ProsodyBosh,
+            0.5,
+            0.3,
+        )
+    },
+    target(
         "connect, echo, close, plain, against HAProxy",
         Row::Plain,
         Work::Churn,
@@ -182,7 +228,15 @@ pub(crate) const TARGETS: &[Target] = &[
         0.9,
     ),
     absolute(
-        "KiB for an idle tunnel, plain",
+        "KiB for a tunnel, idle, plain",
+        Row::Plain,
+        Work::Idle,
+        Figure::Memory,
+        3.3,
+        1.0,
+    ),
+    absolute(
+        "KiB for a tunnel, idle again after an echo, plain",
         Row::Plain,
         Work::Idle,
         Figure::MemoryAfter,
@@ -190,7 +244,15 @@ pub(crate) const TARGETS: &[Target] = &[
         1.0,
     ),
     absolute(
-        "the same, session",
+        "KiB for a tunnel, idle, session",
+        Row::Session,
+        Work::Idle,
+        Figure::Memory,
+        4.0,
+        1.5,
+    ),
+    absolute(
+        "KiB for a tunnel, idle again after an echo, session",
         Row::Session,
         Work::Idle,
         Figure::MemoryAfter,
@@ -198,7 +260,15 @@ pub(crate) const TARGETS: &[Target] = &[
         1.5,
     ),
     absolute(
-        "the same, long-poll",
+        "KiB for a tunnel, idle, long-poll",
+        Row::SessionPoll,
+        Work::Idle,
+        Figure::Memory,
+        6.0,
+        2.0,
+    ),
+    absolute(
+        "KiB for a tunnel, idle again after an echo, long-poll",
         Row::SessionPoll,
         Work::Idle,
         Figure::MemoryAfter,
@@ -234,6 +304,7 @@ const fn target(
         work,
         figure,
         against: Some((against, work)),
+        less: None,
         must,
         aim,
     }
@@ -253,6 +324,7 @@ const fn absolute(
         work,
         figure,
         against: None,
+        less: None,
         must,
         aim,
     }

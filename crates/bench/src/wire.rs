@@ -3,15 +3,18 @@
 //! A wire is given what its sockets brought, and appends what they are to send; it says which bytes
 //! of which stream came of it. What the bytes are it does not know.
 
+mod bosh;
 mod lines;
 mod nchan;
 mod plain;
 mod post_session;
 mod session;
 mod sockjs;
+mod stomp;
 mod tunnel;
 mod websocket_session;
 mod wisp;
+mod xmpp;
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -23,6 +26,11 @@ pub(crate) const ORIGIN: &str = "http://bench.example";
 pub(crate) const BACKEND: &str = "bench";
 /// The name of the same backend where it speaks IRC.
 pub(crate) const IRC_BACKEND: &str = "irc";
+/// Its names where it speaks STOMP and XMPP.
+pub(crate) const STOMP_BACKEND: &str = "stomp";
+pub(crate) const XMPP_BACKEND: &str = "xmpp";
+/// The domain of those who speak XMPP.
+pub(crate) const XMPP_DOMAIN: &str = "bench.example";
 /// Most sockets of a wire.
 pub(crate) const MAX_SOCKETS: usize = 2;
 
@@ -91,6 +99,12 @@ pub(crate) enum Kind {
     SessionPoll,
     /// A line of IRC in a text message of a WebSocket.
     Irc,
+    /// A frame of STOMP in a text message of a WebSocket.
+    Stomp,
+    /// A stanza of XMPP in a request of BOSH at this path.
+    Bosh(&'static str),
+    /// A stanza of XMPP over TCP.
+    Xmpp,
     SockJsStreaming,
     SockJsPolling,
     /// Publish by POST and subscribe by long-poll, without a backend.
@@ -125,6 +139,9 @@ impl Kind {
                 post_session::Downlink::Poll,
             )),
             Self::Irc => Box::new(lines::Lines::new(host, &format!("/irc/{IRC_BACKEND}"))),
+            Self::Stomp => Box::new(stomp::Stomp::new(host, &format!("/stomp/{STOMP_BACKEND}"))),
+            Self::Bosh(path) => Box::new(bosh::Bosh::new(host, path, number)),
+            Self::Xmpp => Box::new(xmpp::Xmpp::default()),
             Self::SockJsStreaming => Box::new(sockjs::SockJs::new(host, number, true)),
             Self::SockJsPolling => Box::new(sockjs::SockJs::new(host, number, false)),
             Self::Nchan => Box::new(nchan::Nchan::new(host, number)),
@@ -134,7 +151,10 @@ impl Kind {
 
     /// Whether it carries any bytes to a backend and back, rather than messages that somebody understands.
     pub(crate) fn carries_bytes(self) -> bool {
-        !matches!(self, Self::Nchan | Self::Irc)
+        !matches!(
+            self,
+            Self::Nchan | Self::Irc | Self::Stomp | Self::Bosh(_) | Self::Xmpp
+        )
     }
 }
 

@@ -63,7 +63,14 @@ impl Channel {
                 Ok(())
             }
             websocket::PONG => Ok(()),
-            websocket::CLOSE => Err("the server closed the WebSocket".into()),
+            websocket::CLOSE => {
+                let (code, why) = piece.bytes.split_at_checked(2).unwrap_or_default();
+                let code = code
+                    .iter()
+                    .fold(0, |code, byte| code << 8 | u32::from(*byte));
+                let why = String::from_utf8_lossy(why);
+                Err(format!("the server closed the WebSocket with {code} {why}").into())
+            }
             _ => each(piece),
         })
     }
