@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { closedPort } from './support/backends.js';
-import { Browser } from './support/browsers.js';
+import { Browser, resize } from './support/browsers.js';
 import { ChatPage } from './support/chat-page.js';
 import { Gateway } from './support/gateway.js';
 import { StompPage } from './support/stomp-page.js';
@@ -46,7 +46,7 @@ describe('the pictures of the pages', { skip: process.env.PERIGEE_WRITE_DOCS ? f
   test('IRC', async () => {
     const vega = await ChatPage.join(browser, demo.url, { nick: 'vega', channel: '#perigee' });
     const luna = await ChatPage.join(browser, demo.url, { nick: 'luna', channel: '#perigee,#telescopes', shown: '#perigee' });
-    await luna.chat.page.setViewport(WIDE);
+    await resize(luna.chat.page, WIDE);
     await vega.chat.type('/topic The point of an orbit that is nearest to the ground: https://en.wikipedia.org/wiki/Apsis');
     await vega.chat.type('luna: the first pass is at 21:40, are you in?');
     await luna.chat.paste('\x02yes\x02, with the \x0303green\x03 filter this time');
@@ -60,7 +60,7 @@ describe('the pictures of the pages', { skip: process.env.PERIGEE_WRITE_DOCS ? f
     await vega.chat.type('/msg luna bring the red torch');
     await until('it is unread', async () => (await luna.chat.unread()).vega === '1 unread');
     await take(luna.chat.page, 'irc');
-    await luna.chat.page.setViewport(NARROW);
+    await resize(luna.chat.page, NARROW);
     await take(luna.chat.page, 'irc-narrow', true);
   });
 
@@ -81,7 +81,7 @@ describe('the pictures of the pages', { skip: process.env.PERIGEE_WRITE_DOCS ? f
     await stomp.page.waitForSelector('[data-testid=transaction]');
     await stomp.look(1);
     await take(stomp.page, 'stomp');
-    await stomp.page.setViewport(NARROW);
+    await resize(stomp.page, NARROW);
     await stomp.page.$eval('.messages', (section) => section.scrollIntoView());
     await take(stomp.page, 'stomp-narrow', true);
   });
@@ -129,7 +129,7 @@ describe('the pictures of the pages', { skip: process.env.PERIGEE_WRITE_DOCS ? f
       await until('it is unread', async () => (await alice.unread())[`bob@${DOMAIN}`] === '1 unread');
       await alice.page.waitForSelector(`[data-testid=contact][data-jid="bob@${DOMAIN}"][data-show=here]`);
       await take(alice.page, 'xmpp');
-      await alice.page.setViewport(NARROW);
+      await resize(alice.page, NARROW);
       await take(alice.page, 'xmpp-narrow', true);
     } finally {
       await gateway.stop();

@@ -147,7 +147,7 @@ describeInBrowsers('shared session', (name) => {
       for (const page of tabs) await page.evaluate(connect, { module: '/perigee.js', shared: true });
       await assertExchange(tabs);
       await tabs[0].evaluate(() => /** @type {any} */ (globalThis).gateway.cut());
-      await tabs[1].waitForFunction(() => /** @type {any} */ (globalThis).gateway.stats.resumes === 1);
+      await until('the session is resumed', () => tabs[1].evaluate(() => /** @type {any} */ (globalThis).gateway.stats.resumes === 1));
       await Promise.all(tabs.map((page) => page.evaluate(() => /** @type {any} */ (globalThis).gateway.close())));
     } finally {
       await demo.stop();

@@ -10,6 +10,7 @@ import { Browser, describeInBrowsers } from './support/browsers.js';
 import { Gateway } from './support/gateway.js';
 import { echo } from './support/in-page.js';
 import { OriginServer } from './support/origin-server.js';
+import { until } from './support/wait.js';
 
 const BYTES = 10 * 1024 * 1024;
 const SWITCHES = /** @type {const} */ (['websocket', 'webtransport', 'poll', 'webtransport', 'stream', 'webtransport']);
@@ -127,7 +128,7 @@ describeInBrowsers('webtransport', (name) => {
   test('a page that is loaded again in mid-transfer says goodbye', async () => {
     const { page } = await browser.open(demo.url);
     await page.evaluate(flood, { module: `${demo.url}/perigee.js` });
-    await page.waitForFunction(() => /** @type {any} */ (globalThis).gateway.stats.delivered > 2_000_000);
+    await until('a transfer is under way', () => page.evaluate(() => /** @type {any} */ (globalThis).gateway.stats.delivered > 2_000_000));
     const from = demo.log.length;
     await page.reload();
     await demo.logs(/stream closed.*transports=webtransport .*code=closed/, from);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe } from 'node:test';
 import puppeteer from 'puppeteer-core';
 import { PageLog } from './page-log.js';
+import { until } from './wait.js';
 
 const ARTIFACTS = new URL('../../artifacts/', import.meta.url);
 
@@ -67,7 +68,7 @@ export class Browser {
     const page = await this.#browser.newPage();
     this.#pages.add(page);
     const log = new PageLog(page);
-    await page.setViewport({ width, height });
+    await resize(page, { width, height });
     await page.goto(url, { waitUntil: 'load' });
     return { page, log };
   }
@@ -89,6 +90,19 @@ export class Browser {
     // The browser's helpers may still be writing when it is gone.
     await rm(this.#profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
+}
+
+/**
+ * Gives a tab another size. Puppeteer also asks for an orientation, which Firefox 140 does not know of; its size is set
+ * all the same.
+ * @param {import('puppeteer-core').Page} page
+ * @param {{ width: number, height: number }} size
+ */
+export async function resize(page, size) {
+  await page.setViewport(size).catch((error) => {
+    if (!/unknown command emulation\.setScreenOrientationOverride/.test(error.message)) throw error;
+  });
+  await until(`the tab is ${size.width} by ${size.height}`, () => page.evaluate(({ width, height }) => innerWidth === width && innerHeight === height, size));
 }
 
 /** @param {string} name */
