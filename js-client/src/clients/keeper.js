@@ -11,7 +11,7 @@
  * @property {(state: KeptState) => void} changed
  * @property {(error: Error) => void} failed what no promise tells
  * @property {(error: Error) => boolean} isFinal whether it is of no use to try again
- * @property {(reason: 'closed' | 'timeout') => Error} error
+ * @property {(code: 'closed' | 'timeout', text?: string) => Error} error
  */
 
 import { Timers } from '../timers.js';
@@ -53,7 +53,7 @@ export class Keeper {
 
   /** @returns {Promise<void>} */
   connect() {
-    if (this.#closing) return Promise.reject(this.#kept.error('closed'));
+    if (this.#closing) return Promise.reject(this.#kept.error('closed', 'close() is under way'));
     if (this.#state === 'connected') return Promise.resolve();
     const { promise } = (this.#connecting ??= new Deferred());
     if (this.#state === 'idle' || this.#state === 'waiting') this.#open();

@@ -8,7 +8,7 @@
  * @typedef {import('./message.js').Message} Message
  * @typedef {import('./channels.js').Channel} Channel
  * @typedef {import('../clients/connection.js').Reach} Reach
- * @typedef {'idle' | 'connecting' | 'connected' | 'waiting'} IRCState
+ * @typedef {import('../clients/keeper.js').KeptState} IRCState
  *
  * @typedef {object} Identity
  * @property {string} nick
@@ -26,8 +26,8 @@
  * @typedef {import('./network.js').IRCEvents} IRCEvents
  */
 
-import { Connection, checkOptions, patienceOf, pause, wayTo } from '../clients/connection.js';
-import { Deferred } from '../clients/deferred.js';
+import { Connection, checkOptions, patienceOf, wayTo } from '../clients/connection.js';
+import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { utf8 } from '../frame.js';
 import { Timers } from '../timers.js';
@@ -42,8 +42,6 @@ const OPTIONS = [
   'server', 'port', 'gateway', 'service', 'socket', 'nick', 'username', 'realname', 'password', 'sasl', 'channels', 'capabilities', 'ctcp', 'reconnect',
   'timeoutMs',
 ];
-/** What goes with the goodbye: how long the server may take to end the connection. */
-const QUIT_MS = 5000;
 /** Characters of a JOIN of many channels. */
 const JOIN_BYTES = 400;
 /** A host that is not known is as long as this at most, and so is a user. */
@@ -58,27 +56,18 @@ export class IRCClient {
   #way;
   #person;
   #more;
-  #patience;
-  #timeoutMs;
+  #keeper;
   #requests;
   #ctcp;
   #network = new Network(this.#events);
-  /** @type {IRCState} */
-  #state = 'idle';
   /** @type {Connection | null} */
   #connection = null;
   #lines = new Lines();
   /** @type {Registration | null} */
   #registration = null;
-  /** @type {Deferred<void> | null} */
-  #connecting = null;
-  /** @type {Deferred<void> | null} */
-  #closing = null;
-  #failures = 0;
-  #since = 0;
   #lastWords = '';
+  #quit = '';
   #pings = 0;
-  #timers = new Timers((name) => this.#due(name));
 
   /** @param {IRCOptions} options */
   constructor(options) {
@@ -91,8 +80,15 @@ export class IRCClient {
     this.#way = wayTo(options, 'irc');
     this.#person = { nick, username, realname, password, sasl };
     this.#more = capabilities;
-    this.#patience = patienceOf(reconnect);
-    this.#timeoutMs = timeoutMs;
+    this.#keeper = new Keeper({
+      open: () => this.#open(),
+      drop: () => this.#connection?.abort(new IRCError('closed')),
+      leave: () => this.#leave(),
+      changed: (state) => this.#events.emit('state', { state }),
+      failed: (error) => this.#events.emit('error', { error }),
+      isFinal: (error) => FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? ''),
+      error: (code, text) => new IRCError(code, code === 'timeout' ? 'registration' : text),
+    }, patienceOf(reconnect), timeoutMs);
     this.#requests = new Requests(timeoutMs);
     this.#ctcp = new CtcpReplies(ctcp);
     for (const word of channels) {
@@ -103,7 +99,7 @@ export class IRCClient {
   }
 
   get state() {
-    return this.#state;
+    return this.#keeper.state;
   }
 
   /** The nick that the server knows us by. */
@@ -159,11 +155,7 @@ export class IRCClient {
    * @returns {Promise<void>}
    */
   connect() {
-    if (this.#closing) return Promise.reject(new IRCError('closed', 'close() is under way'));
-    if (this.#state === 'connected') return Promise.resolve();
-    const connecting = (this.#connecting ??= new Deferred());
-    if (this.#state === 'idle' || this.#state === 'waiting') this.#open();
-    return connecting.promise;
+    return this.#keeper.connect();
   }
 
   /**
@@ -253,23 +245,8 @@ export class IRCClient {
    * @returns {Promise<void>}
    */
   close(text = '') {
-    if (this.#closing) return this.#closing.promise;
-    const quit = composeMessage('QUIT', text === '' ? [] : [text]);
-    if (!this.#connection) {
-      this.#timers.clearAll();
-      this.#rest(new IRCError('closed'));
-      return Promise.resolve();
-    }
-    this.#closing = new Deferred();
-    const { promise } = this.#closing;
-    if (this.#state === 'connected') {
-      void this.#connection.write(utf8(`${quit}\r\n`));
-      this.#connection.finish();
-      this.#timers.after('quit', QUIT_MS);
-    } else {
-      this.#connection.abort(new IRCError('closed'));
-    }
-    return promise;
+    this.#quit = composeMessage('QUIT', text === '' ? [] : [text]);
+    return this.#keeper.close();
   }
 
   // --- sending ---
@@ -277,7 +254,7 @@ export class IRCClient {
   /** @param {string} command @param {readonly string[]} params @param {Readonly<Record<string, string>>} [tags] */
   #tell(command, params, tags = {}) {
     const line = composeMessage(command, params, this.capabilities.has('message-tags') ? tags : {}, this.#network.support.number('LINELEN', LINE_BYTES));
-    if (!this.#connection || this.#state !== 'connected') throw new IRCError('closed');
+    if (!this.#connection || this.state !== 'connected') throw new IRCError('closed');
     return this.#connection.write(utf8(`${line}\r\n`));
   }
 
@@ -302,7 +279,7 @@ export class IRCClient {
   async #request(command, params, about, isDone) {
     // Nothing is open for what cannot be sent.
     composeMessage(command, params, {}, this.#network.support.number('LINELEN', LINE_BYTES));
-    if (this.#state !== 'connected') throw new IRCError('closed');
+    if (this.state !== 'connected') throw new IRCError('closed');
     return this.#ask(this.#requests.open(this.#labels, command, about, isDone, this.#refuses(command, about)), command, params);
   }
 
@@ -316,7 +293,7 @@ export class IRCClient {
 
   /** @param {string} name @param {boolean} labelled */
   #openJoin(name, labelled) {
-    if (this.#state !== 'connected') throw new IRCError('closed');
+    if (this.state !== 'connected') throw new IRCError('closed');
     const isDone = (/** @type {Message} */ { command, params }) => command === '366' && this.same(params[1] ?? '', name);
     return this.#requests.open(labelled, 'JOIN', name, isDone, this.#refuses('JOIN', name));
   }
@@ -390,84 +367,32 @@ export class IRCClient {
   // --- the connection ---
 
   #open() {
-    this.#timers.clear('again');
     this.#lines = new Lines();
     this.#lastWords = '';
     const length = this.#network.support.number('NICKLEN', this.#network.support.number('MAXNICKLEN', 30));
     const send = (/** @type {string} */ command, /** @type {string[]} */ ...params) => void this.#connection?.write(utf8(`${composeMessage(command, params)}\r\n`));
     const registration = new Registration(this.#person, this.#more, length, send, (error) => this.#connection?.abort(error));
     this.#registration = registration;
-    this.#setState('connecting');
-    this.#timers.after('registration', this.#timeoutMs);
-    try {
-      this.#connection = new Connection(this.#way.make(), {
-        open: () => registration.begin(),
-        bytes: (bytes) => {
-          for (const line of this.#lines.push(bytes)) this.#line(line);
-        },
-        end: (error) => this.#ended(error),
-      });
-    } catch (error) {
-      this.#ended(/** @type {Error} */ (error));
-    }
+    this.#connection = new Connection(this.#way.make(), {
+      open: () => registration.begin(),
+      bytes: (bytes) => {
+        for (const line of this.#lines.push(bytes)) this.#line(line);
+      },
+      end: (error) => this.#ended(error ?? new IRCError('ended', this.#lastWords)),
+    });
   }
 
-  /** @param {Error | null} cause */
-  #ended(cause) {
-    const error = cause ?? new IRCError('ended', this.#lastWords);
-    const wasConnected = this.#state === 'connected';
+  #leave() {
+    void this.#connection?.write(utf8(`${this.#quit}\r\n`));
+    this.#connection?.finish();
+  }
+
+  /** @param {Error} error */
+  #ended(error) {
     this.#connection = null;
-    this.#timers.clearAll();
     this.#network.forget();
     this.#requests.failAll(error);
-    const hasHeld = wasConnected && Timers.now() - this.#since >= this.#patience.maxMs;
-    const attempt = hasHeld ? 0 : this.#failures;
-    const fatal = FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? '');
-    // Whoever asked for a connection is told, and decides what next.
-    if (this.#closing || this.#connecting || fatal || attempt >= this.#patience.attempts) {
-      this.#rest(error);
-      return;
-    }
-    this.#failures = attempt + 1;
-    this.#setState('waiting');
-    this.#timers.after('again', pause(attempt, this.#patience));
-    this.#events.emit('error', { error });
-  }
-
-  /** There is no connection, and none will be made. @param {Error} error */
-  #rest(error) {
-    const { connecting, closing } = { connecting: this.#connecting, closing: this.#closing };
-    const wasAlive = this.#state !== 'idle';
-    this.#connecting = null;
-    this.#closing = null;
-    this.#failures = 0;
-    this.#setState('idle');
-    connecting?.reject(closing ? new IRCError('closed') : error);
-    if (closing) closing.resolve();
-    else if (!connecting && wasAlive && !(error instanceof IRCError && error.code === 'closed')) this.#events.emit('error', { error });
-  }
-
-  /** @param {string} name */
-  #due(name) {
-    if (name === 'again') this.#open();
-    else if (name === 'quit') this.#connection?.abort(new IRCError('closed'));
-    else this.#connection?.abort(new IRCError('timeout', 'registration'));
-  }
-
-  /** @param {IRCState} state */
-  #setState(state) {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.#events.emit('state', { state });
-  }
-
-  #registered() {
-    this.#timers.clear('registration');
-    this.#since = Timers.now();
-    this.#setState('connected');
-    this.#connecting?.resolve();
-    this.#connecting = null;
-    this.#joinWanted();
+    this.#keeper.down(error);
   }
 
   // --- what the server says ---
@@ -501,8 +426,11 @@ export class IRCClient {
     const { command, params } = message;
     if (command === 'PING') void this.#connection?.write(utf8(`${composeMessage('PONG', params.slice(0, 1))}\r\n`));
     if (command === 'ERROR') this.#lastWords = params[0] ?? '';
-    if (this.#state === 'connecting' && this.#registration?.isDone) this.#registered();
-    const ctcp = command === 'PRIVMSG' && this.#state === 'connected' ? parseCtcp(params[1] ?? '') : null;
+    if (this.state === 'connecting' && this.#registration?.isDone) {
+      this.#keeper.up();
+      this.#joinWanted();
+    }
+    const ctcp = command === 'PRIVMSG' && this.state === 'connected' ? parseCtcp(params[1] ?? '') : null;
     const { own, batch, from } = this.#network.context(message);
     // What is history was answered then, or is of no use now.
     const answer = ctcp === null || ctcp.command === 'ACTION' || own || batch !== null ? null : this.#ctcp.answer(ctcp);
