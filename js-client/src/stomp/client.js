@@ -9,7 +9,7 @@
  * @typedef {import('./message.js').MoreHeaders} MoreHeaders
  * @typedef {import('./message.js').SendOptions} SendOptions
  * @typedef {import('../clients/connection.js').Reach} Reach
- * @typedef {'idle' | 'connecting' | 'connected' | 'waiting'} StompState
+ * @typedef {import('../clients/keeper.js').KeptState} StompState
  *
  * @typedef {object} Settings
  * @property {string} [login]
@@ -32,8 +32,9 @@
  * @property {{ error: Error }} error what no promise tells
  */
 
-import { Connection, checkOptions, patienceOf, pause, wayTo } from '../clients/connection.js';
+import { Connection, checkOptions, patienceOf, wayTo } from '../clients/connection.js';
 import { Deferred } from '../clients/deferred.js';
+import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { utf8 } from '../frame.js';
 import { Timers } from '../timers.js';
@@ -48,8 +49,6 @@ const OPTIONS = [
 /** @type {readonly Version[]} */
 const VERSIONS = ['1.2', '1.1', '1.0'];
 const LF = utf8('\n');
-/** How long the broker may take over a goodbye. */
-const DISCONNECT_MS = 5000;
 /** Why it is of no use to try again. */
 const FATAL = ['invalid', 'denied', 'version'];
 
@@ -77,23 +76,17 @@ export class StompClient {
   #hello;
   #beats;
   #versions;
-  #patience;
+  #keeper;
   #timeoutMs;
   #maxBody;
   /** @type {Version} */
   #version = '1.2';
   #serverName = '';
-  /** @type {StompState} */
-  #state = 'idle';
   /** @type {Connection | null} */
   #connection = null;
   #decoder = new FrameDecoder(0);
   /** @type {HeartBeat | null} */
   #heartBeat = null;
-  /** @type {Deferred<void> | null} */
-  #connecting = null;
-  /** @type {Deferred<void> | null} */
-  #closing = null;
   /** @type {Map<string, Subscribed>} */
   #subscriptions = new Map();
   /** @type {Map<string, Deferred<void>>} what the broker is to say by RECEIPT */
@@ -101,9 +94,7 @@ export class StompClient {
   /** @type {StompError | null} the broker's ERROR, after which it ends the connection */
   #lastWords = null;
   #ids = 0;
-  #failures = 0;
-  #since = 0;
-  #timers = new Timers((name) => this.#due(name));
+  #timers = new Timers((id) => this.#receipt(id)?.reject(new StompError('timeout', 'RECEIPT')));
 
   /** @param {StompOptions} options */
   constructor(options) {
@@ -124,13 +115,22 @@ export class StompClient {
     // What cannot be sent is told where it is said.
     encodeFrame('CONNECT', this.#hello);
     this.#way = wayTo(options, 'stomp');
-    this.#patience = patienceOf(reconnect);
+    this.#keeper = new Keeper({
+      open: () => this.#open(),
+      drop: () => this.#connection?.abort(new StompError('closed')),
+      leave: () => this.#leave(),
+      changed: (state) => this.#changed(state),
+      failed: (error) => this.#events.emit('error', { error }),
+      isFinal: (error) => (this.#lastWords !== null && this.state === 'connecting') || FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? ''),
+      error: (code, text) => new StompError(code, code === 'timeout' ? 'CONNECTED' : text),
+    }, patienceOf(reconnect), timeoutMs);
     this.#timeoutMs = timeoutMs;
     this.#maxBody = maxBodyBytes;
   }
 
+  /** @returns {StompState} */
   get state() {
-    return this.#state;
+    return this.#keeper.state;
   }
 
   /** What was agreed with the broker. */
@@ -156,11 +156,7 @@ export class StompClient {
    * @returns {Promise<void>}
    */
   connect() {
-    if (this.#closing) return Promise.reject(new StompError('closed', 'close() is under way'));
-    if (this.#state === 'connected') return Promise.resolve();
-    const connecting = (this.#connecting ??= new Deferred());
-    if (this.#state === 'idle' || this.#state === 'waiting') this.#open();
-    return connecting.promise;
+    return this.#keeper.connect();
   }
 
   /**
@@ -186,7 +182,7 @@ export class StompClient {
     await this.#subscribe(subscribed);
     return new Subscription(subscribed, async () => {
       // After the connection it came with, there is nothing the broker would have to know.
-      if (this.#subscriptions.delete(subscribed.id) && this.#state === 'connected') await this.#tell('UNSUBSCRIBE', { id: subscribed.id, destination });
+      if (this.#subscriptions.delete(subscribed.id) && this.state === 'connected') await this.#tell('UNSUBSCRIBE', { id: subscribed.id, destination });
     });
   }
 
@@ -206,27 +202,14 @@ export class StompClient {
    * @returns {Promise<void>}
    */
   close() {
-    if (this.#closing) return this.#closing.promise;
-    if (!this.#connection) {
-      this.#timers.clearAll();
-      this.#rest(new StompError('closed'));
-      return Promise.resolve();
-    }
-    const closing = (this.#closing = new Deferred());
-    if (this.#state === 'connected') {
-      this.#timers.after('goodbye', DISCONNECT_MS);
-      this.#tell('DISCONNECT', {}).then(() => this.#connection?.abort(new StompError('closed')), () => {});
-    } else {
-      this.#connection.abort(new StompError('closed'));
-    }
-    return closing.promise;
+    return this.#keeper.close();
   }
 
   // --- sending ---
 
   /** @type {import('./message.js').Tell} */
   async #tell(command, headers, body, receipt = true) {
-    if (!this.#connection || this.#state !== 'connected') throw new StompError('closed');
+    if (!this.#connection || this.state !== 'connected') throw new StompError('closed');
     const id = `r${(this.#ids += 1)}`;
     const type = typeof body === 'string' && headers['content-type'] === undefined && { 'content-type': 'text/plain;charset=utf-8' };
     const bytes = encodeFrame(command, { ...headers, ...type, ...(receipt && { receipt: id }) }, bytesOf(body), this.#version);
@@ -265,69 +248,37 @@ export class StompClient {
   // --- the connection ---
 
   #open() {
-    this.#timers.clear('again');
     this.#decoder = new FrameDecoder(this.#maxBody);
     this.#version = '1.2';
     this.#lastWords = null;
-    this.#setState('connecting');
-    this.#timers.after('connect', this.#timeoutMs);
-    try {
-      const connection = new Connection(this.#way.make(), {
-        open: () => void connection.write(encodeFrame('CONNECT', this.#hello)),
-        bytes: (bytes) => this.#bytes(connection, bytes),
-        end: (error) => this.#ended(error),
-      });
-      this.#connection = connection;
-    } catch (error) {
-      this.#ended(/** @type {Error} */ (error));
-    }
+    const connection = new Connection(this.#way.make(), {
+      open: () => void connection.write(encodeFrame('CONNECT', this.#hello)),
+      bytes: (bytes) => this.#bytes(connection, bytes),
+      end: (error) => this.#ended(error ?? new StompError('ended')),
+    });
+    this.#connection = connection;
   }
 
-  /** @param {Error | null} cause */
+  #leave() {
+    this.#tell('DISCONNECT', {}).then(() => this.#connection?.abort(new StompError('closed')), () => {});
+  }
+
+  /** @param {Error} cause */
   #ended(cause) {
-    const error = this.#lastWords ?? cause ?? new StompError('ended');
-    const wasConnected = this.#state === 'connected';
     this.#connection = null;
     this.#heartBeat?.stop();
     this.#heartBeat = null;
     this.#timers.clearAll();
-    for (const answer of this.#receipts.values()) answer.reject(cause ?? new StompError('ended'));
+    for (const answer of this.#receipts.values()) answer.reject(cause);
     this.#receipts.clear();
-    const hasHeld = wasConnected && Timers.now() - this.#since >= this.#patience.maxMs;
-    const attempt = hasHeld ? 0 : this.#failures;
-    const refused = this.#lastWords !== null && !wasConnected;
-    const fatal = refused || FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? '');
-    // Whoever asked for a connection is told, and decides what next.
-    if (this.#closing || this.#connecting || fatal || attempt >= this.#patience.attempts) {
-      this.#rest(error);
-      return;
-    }
-    this.#failures = attempt + 1;
-    this.#setState('waiting');
-    this.#timers.after('again', pause(attempt, this.#patience));
-    this.#events.emit('error', { error });
+    this.#keeper.down(this.#lastWords ?? cause);
   }
 
-  /** There is no connection, and none will be made. @param {Error} error */
-  #rest(error) {
-    const { connecting, closing } = { connecting: this.#connecting, closing: this.#closing };
-    const wasAlive = this.#state !== 'idle';
-    this.#connecting = null;
-    this.#closing = null;
-    this.#failures = 0;
-    this.#subscriptions.clear();
-    this.#setState('idle');
-    connecting?.reject(closing ? new StompError('closed') : error);
-    if (closing) closing.resolve();
-    else if (!connecting && wasAlive && !(error instanceof StompError && error.code === 'closed')) this.#events.emit('error', { error });
-  }
-
-  /** @param {string} name */
-  #due(name) {
-    if (name === 'again') this.#open();
-    else if (name === 'goodbye') this.#connection?.abort(new StompError('closed'));
-    else if (name === 'connect') this.#connection?.abort(new StompError('timeout', 'CONNECTED'));
-    else this.#receipt(name)?.reject(new StompError('timeout', 'RECEIPT'));
+  /** @param {StompState} state */
+  #changed(state) {
+    // Nothing comes back by itself after that.
+    if (state === 'idle') this.#subscriptions.clear();
+    this.#events.emit('state', { state });
   }
 
   /** @param {string} id */
@@ -336,13 +287,6 @@ export class StompClient {
     this.#receipts.delete(id);
     this.#timers.clear(id);
     return answer;
-  }
-
-  /** @param {StompState} state */
-  #setState(state) {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.#events.emit('state', { state });
   }
 
   // --- what the broker says ---
@@ -362,7 +306,7 @@ export class StompClient {
     const { command, headers } = frame;
     switch (command) {
       case 'CONNECTED':
-        if (this.#state === 'connecting') this.#connected(connection, frame);
+        if (this.state === 'connecting') this.#connected(connection, frame);
         break;
       case 'MESSAGE': {
         const subscribed = this.#subscriptions.get(headers.subscription ?? '');
@@ -392,16 +336,12 @@ export class StompClient {
     this.#version = version;
     this.#decoder.version = version;
     this.#serverName = headers.server ?? '';
-    this.#timers.clear('connect');
-    this.#since = Timers.now();
     this.#heartBeat = new HeartBeat(this.#beats, headers['heart-beat'], {
       beat: () => void connection.write(LF),
       silent: () => connection.abort(new StompError('silent')),
       reachable: this.#way.reachable,
     });
-    this.#setState('connected');
-    this.#connecting?.resolve();
-    this.#connecting = null;
+    this.#keeper.up();
     for (const subscribed of this.#subscriptions.values()) this.#subscribe(subscribed).catch((error) => this.#events.emit('error', { error }));
   }
 
