@@ -134,20 +134,27 @@ test('a goodbye waits for the server, but not for long', async (t) => {
 
 test('a listener of the state may close it, or connect at once', async (t) => {
   const clock = new Clock(t);
-  for (const [what, then] of /** @type {const} */ ([
-    ['close', 'waiting, idle, failed: lost, close: done'],
-    ['connect', 'waiting, connecting, open, failed: lost'],
+  for (const [when, what, then] of /** @type {const} */ ([
+    ['connecting', 'close', 'connecting, idle, close: done, connect: closed'],
+    ['connecting', 'connect', 'connecting, open, drop, idle, connect: timeout, connect: timeout'],
+    ['waiting', 'close', 'connecting, open, connected, waiting, idle, failed: lost, connect: done, close: done'],
+    ['waiting', 'connect', 'connecting, open, connected, waiting, connecting, open, failed: lost, connect: done, drop, idle, connect: timeout'],
   ])) {
     const { keeper, kept, log, happened, watch } = setup();
-    void keeper.connect();
-    keeper.up();
-    happened();
+    let heard = false;
     kept.changed = (state) => {
       log.push(state);
-      if (state === 'waiting') watch(what, keeper[what]());
+      if (state === when && !heard) {
+        heard = true;
+        watch(what, keeper[what]());
+      }
     };
-    keeper.down(new Error('lost'));
-    await clock.pass(LATE_MS - 1);
-    assert.equal(happened(), then, what);
+    watch('connect', keeper.connect());
+    if (when === 'waiting') {
+      keeper.up();
+      keeper.down(new Error('lost'));
+    }
+    await clock.pass(1e6);
+    assert.equal(happened(), then, `${what} when ${when}`);
   }
 });

@@ -34,6 +34,8 @@ export class Keeper {
   #failures = 0;
   #since = 0;
   #late = false;
+  /** The client was asked to open the connection that is under way. */
+  #isBegun = false;
   #timers = new Timers((name) => this.#due(name));
 
   /**
@@ -73,7 +75,7 @@ export class Keeper {
     if (this.#state === 'connected') {
       this.#timers.after('leave', LEAVE_MS);
       this.#kept.leave();
-    } else {
+    } else if (this.#isBegun) {
       this.#kept.drop();
     }
     return promise;
@@ -111,7 +113,14 @@ export class Keeper {
   #open() {
     this.#timers.clearAll();
     this.#timers.after('late', this.#timeoutMs);
+    this.#isBegun = false;
     this.#setState('connecting');
+    // Whoever heard of it may have closed it.
+    if (this.#closing) {
+      this.down(this.#kept.error('closed'));
+      return;
+    }
+    this.#isBegun = true;
     try {
       this.#kept.open();
     } catch (error) {
