@@ -7,6 +7,7 @@
  *
  * @typedef {import('./element.js').Shape} Shape
  * @typedef {import('./roster.js').Contact} Contact
+ * @typedef {import('./room.js').Room} Room
  * @typedef {import('./room.js').RoomEvent} RoomEvent
  * @typedef {import('../clients/keeper.js').KeptState} XMPPState
  *
@@ -15,7 +16,7 @@
  * @property {string} from a full address; in a room that of the occupant
  * @property {string} to
  * @property {string} nick who said it in a room
- * @property {import('./room.js').Room | null} room
+ * @property {Room | null} room
  * @property {string} text
  * @property {Date} time when it was said, if that was before
  * @property {boolean} delayed it was said before
@@ -31,7 +32,7 @@
  * @property {{ contact: Contact, device: string }} presence
  * @property {{ from: string, kind: 'subscribe' | 'subscribed' | 'unsubscribe' | 'unsubscribed', status: string }} subscription
  * @property {RoomEvent} room
- * @property {{ room: import('./room.js').Room, subject: string, by: string }} subject
+ * @property {{ room: Room, subject: string, by: string }} subject
  *
  * @typedef {object} XMPPPerson
  * @property {import('./strophe.js').Strophe} strophe the object of this name that strophe.js exports
@@ -44,20 +45,17 @@
  */
 
 import { checkOptions, patienceOf } from '../clients/connection.js';
-import { Deferred } from '../clients/deferred.js';
 import { Keeper } from '../clients/keeper.js';
-import { codeName } from '../codes.js';
-import { PerigeeError, errorCode } from '../errors.js';
 import { Emitter } from '../events.js';
+import { Answers } from './answers.js';
 import { attribute, bare, build, childOf, errorOf, resource, textOf } from './element.js';
 import { XMPPError } from './errors.js';
-import { MUC, Room } from './room.js';
+import { Rooms } from './rooms.js';
 import { ROSTER, Roster, rosterOf } from './roster.js';
-import { connectionOver, forgetStale, socketTo } from './strophe.js';
+import { XMPPStream } from './stream.js';
+import { forgetStale } from './strophe.js';
 
 const OPTIONS = ['strophe', 'server', 'port', 'gateway', 'service', 'jid', 'password', 'resume', 'reconnect', 'timeoutMs'];
-/** What of ours the server did not give back yet is remembered up to this many. */
-const MAX_UNSEEN = 10_000;
 /** Why it is of no use to try again. */
 const FATAL = ['login', 'denied', 'version', 'protocol'];
 const FATAL_CONDITIONS = ['conflict', 'host-unknown', 'not-authorized', 'policy-violation'];
@@ -67,44 +65,30 @@ export class XMPPClient {
   /** @type {Emitter<{ [Name in keyof XMPPEvents]: XMPPEvents[Name] }>} */
   #events = new Emitter();
   #strophe;
-  #connection;
+  #stream;
   #keeper;
-  #jid;
-  #password;
-  #timeoutMs;
+  #answers;
+  #rooms;
   #roster = new Roster();
-  /** @type {Map<string, Room>} */
-  #rooms = new Map();
-  /** What waits for an answer. @type {Set<Deferred<any>>} */
-  #pending = new Set();
-  /** What we said in rooms, by its id. @type {Map<string, Deferred<Said>>} */
-  #unseen = new Map();
-  /** @type {import('../websocket.js').TCPWebSocket | null} */
-  #socket = null;
-  /** How the connection ended, where something said so. @type {Error | null} */
-  #reason = null;
-  /** @type {readonly Shape[]} what our presence says */
-  #presence = [];
+  #timeoutMs;
   #ids = 0;
 
   /** @param {XMPPOptions} options */
   constructor(options) {
     checkOptions(options, OPTIONS);
-    const { strophe, jid, password, resume = true, reconnect = true, timeoutMs = 30_000 } = options;
+    const { strophe, jid, reconnect = true, timeoutMs = 30_000 } = options;
     if (typeof strophe?.Connection !== 'function') throw new TypeError('strophe is to be the object of that name that strophe.js exports');
     if (!(timeoutMs > 0)) throw new TypeError(`timeoutMs cannot be ${timeoutMs}`);
     if (!/^[^@/\s]+@[^@/\s]+(\/.+)?$/.test(jid)) throw new XMPPError('invalid', '', `the address ${JSON.stringify(jid)}`);
     this.#strophe = strophe;
-    this.#jid = jid;
-    this.#password = password;
     this.#timeoutMs = timeoutMs;
-    const storage = resume && strophe.MemoryStorageBackend ? new strophe.MemoryStorageBackend() : null;
-    const resumable = storage ? { enableStreamManagement: true, streamManagement: { storage } } : {};
-    this.#connection = connectionOver(strophe, () => this.#dial(options), resumable);
+    this.#answers = new Answers(timeoutMs);
+    this.#rooms = new Rooms((shape) => this.send(shape), this.#answers, this.#events);
+    this.#stream = new XMPPStream(options, { welcome: () => void this.#welcomed(), end: (error) => this.#ended(error) });
     this.#keeper = new Keeper({
-      open: () => this.#open(),
-      drop: () => this.#drop(),
-      leave: () => this.#connection.disconnect(),
+      open: () => this.#stream.open(),
+      drop: () => this.#stream.drop(),
+      leave: () => this.#stream.connection.disconnect(),
       changed: (state) => this.#events.emit('state', { state }),
       failed: (error) => this.#events.emit('error', { error }),
       isFinal: (error) => FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? '') || (error instanceof XMPPError && FATAL_CONDITIONS.includes(error.condition)),
@@ -112,13 +96,14 @@ export class XMPPClient {
     }, patienceOf(reconnect), timeoutMs);
   }
 
+  /** @returns {XMPPState} */
   get state() {
     return this.#keeper.state;
   }
 
   /** Our address, with the resource once the server has said it. */
   get jid() {
-    return this.#connection.jid || this.#jid;
+    return this.#stream.jid;
   }
 
   /** The people of the roster, by their addresses. @returns {ReadonlyMap<string, Contact>} */
@@ -128,12 +113,12 @@ export class XMPPClient {
 
   /** The rooms that we are in, or want to be in, by their addresses. @returns {ReadonlyMap<string, Room>} */
   get rooms() {
-    return this.#rooms;
+    return this.#rooms.all;
   }
 
   /** The connection of strophe.js, for its handlers and plugins. */
   get connection() {
-    return this.#connection;
+    return this.#stream.connection;
   }
 
   /**
@@ -170,8 +155,7 @@ export class XMPPClient {
     if (status !== '') said.push(['status', {}, status]);
     if (priority !== 0) said.push(['priority', {}, String(priority)]);
     await this.send(['presence', {}, ...said]);
-    this.#presence = said;
-    for (const room of this.#rooms.values()) if (room.isIn) await this.send(['presence', { to: `${room.jid}/${room.nick}` }, ...said]);
+    await this.#rooms.show(said);
   }
 
   /**
@@ -183,13 +167,10 @@ export class XMPPClient {
    */
   async say(to, text) {
     const id = this.#id();
-    const room = this.#rooms.get(to);
+    const room = this.#rooms.all.get(to);
     const stanza = build(this.#strophe, ['message', { to, id, type: room ? 'groupchat' : 'chat' }, ['body', {}, text]]);
     this.#hand(stanza);
-    if (room) {
-      if (this.#unseen.size >= MAX_UNSEEN) throw new XMPPError('refused', 'resource-constraint', 'the room gives nothing back');
-      return this.#wait((said) => this.#unseen.set(id, said), () => this.#unseen.delete(id));
-    }
+    if (room) return this.#rooms.given(id);
     const said = { kind: /** @type {const} */ ('chat'), from: this.jid, to, nick: '', room: null, text, time: new Date(), delayed: false, own: true, id, stanza };
     this.#events.emit('message', said);
     return said;
@@ -203,36 +184,12 @@ export class XMPPClient {
    * @returns {Promise<Room>}
    */
   async join(jid, nick, { password = '', history } = {}) {
-    if (nick === '' || jid.includes('/')) throw new XMPPError('invalid', '', 'the room or the nick');
-    let room = this.#rooms.get(jid);
-    if (room?.isIn && room.nick === nick) return room;
-    if (!room) {
-      room = new Room(jid, nick, password);
-      this.#rooms.set(jid, room);
-    } else if (room.isIn) {
-      return this.#renamed(room, nick);
-    }
-    try {
-      return await this.#enter(room, history);
-    } catch (error) {
-      if (error instanceof XMPPError && (error.code === 'refused' || error.code === 'timeout') && !room.isIn) this.#rooms.delete(jid);
-      throw error;
-    }
+    return this.#rooms.join(jid, nick, password, history);
   }
 
   /** Resolves when the room has let us go. @param {string} jid */
   async leave(jid) {
-    const room = this.#rooms.get(jid);
-    this.#rooms.delete(jid);
-    if (!room?.isIn) return;
-    // It is told of as long as it takes.
-    this.#rooms.set(jid, room);
-    try {
-      await this.send(['presence', { to: `${jid}/${room.nick}`, type: 'unavailable' }]);
-      await this.#within(room.leaving());
-    } finally {
-      this.#rooms.delete(jid);
-    }
+    await this.#rooms.leave(jid);
   }
 
   /** @param {string} room @param {string} subject */
@@ -285,140 +242,31 @@ export class XMPPClient {
   /** @param {Element} stanza */
   #hand(stanza) {
     if (this.state !== 'connected') throw new XMPPError('closed');
-    this.#connection.send(stanza);
+    this.#stream.connection.send(stanza);
   }
 
   /** @param {Element} iq @returns {Promise<Element>} */
   #ask(iq) {
-    return this.#wait((answer) => {
+    return this.#answers.wait((/** @type {import('../clients/deferred.js').Deferred<Element>} */ answer) => {
       const failed = (/** @type {Element | null} */ reply) => answer.reject(reply ? errorOf(reply) : new XMPPError('timeout'));
-      this.#connection.sendIQ(iq, (reply) => answer.resolve(reply), failed, this.#timeoutMs);
+      this.#stream.connection.sendIQ(iq, (reply) => answer.resolve(reply), failed, this.#timeoutMs);
     });
-  }
-
-  /**
-   * An answer that comes, or does not: then the promise is rejected when the connection ends.
-   * @template T
-   * @param {(answer: Deferred<T>) => void} begin
-   * @param {() => void} [end]
-   * @returns {Promise<T>}
-   */
-  async #wait(begin, end = () => {}) {
-    /** @type {Deferred<T>} */
-    const answer = new Deferred();
-    this.#pending.add(answer);
-    try {
-      begin(answer);
-      return await answer.promise;
-    } finally {
-      this.#pending.delete(answer);
-      end();
-    }
-  }
-
-  /** @template T @param {Promise<T>} promise @returns {Promise<T>} */
-  #within(promise) {
-    return this.#wait((answer) => {
-      const late = setTimeout(() => answer.reject(new XMPPError('timeout')), this.#timeoutMs);
-      answer.promise.catch(() => {}).finally(() => clearTimeout(late));
-      promise.then(answer.resolve, answer.reject);
-    });
-  }
-
-  /** @param {Room} room @param {number} [history] @returns {Promise<Room>} */
-  async #enter(room, history) {
-    /** @type {Shape[]} */
-    const how = [];
-    if (room.password !== '') how.push(['password', {}, room.password]);
-    if (history !== undefined) how.push(['history', { maxstanzas: String(history) }]);
-    await this.send(['presence', { to: `${room.jid}/${room.nick}` }, ['x', { xmlns: MUC }, ...how], ...this.#presence]);
-    return this.#within(room.joined);
-  }
-
-  /** @param {Room} room @param {string} nick @returns {Promise<Room>} */
-  async #renamed(room, nick) {
-    await this.send(['presence', { to: `${room.jid}/${nick}` }, ...this.#presence]);
-    await this.#within(new Promise((resolve, reject) => {
-      const done = [
-        this.on('room', (event) => event.room === room && event.own && event.kind === 'nick' && settle(() => resolve(room))),
-        this.on('error', ({ error }) => error instanceof XMPPError && error.code === 'refused' && settle(() => reject(error))),
-      ];
-      const settle = (/** @type {() => void} */ how) => {
-        for (const off of done) off();
-        how();
-      };
-    }));
-    return room;
   }
 
   // --- the connection ---
 
-  /** @param {XMPPOptions} options */
-  #dial(options) {
-    const socket = socketTo(options);
-    this.#socket = socket;
-    socket.addEventListener('close', (event) => {
-      if (this.#socket !== socket) return;
-      const { wasClean, code, reason } = /** @type {CloseEvent} */ (event);
-      this.#socket = null;
-      if (!wasClean) this.#reason ??= new PerigeeError(code === 1006 ? 'offline' : errorCode(codeName(code - 4000)), reason);
-      // What strophe has to say of it comes first.
-      setTimeout(() => this.#ended(), 0);
-    });
-    return socket;
-  }
-
-  #open() {
-    this.#reason = null;
-    this.#connection.reset();
-    this.#connection.connect(this.#jid, this.#password, (status, condition) => this.#status(status, condition ?? ''));
-  }
-
-  #drop() {
-    this.#connection.disconnect();
-    this.#socket = null;
-    this.#ended();
-  }
-
-  /** @param {number} status @param {string} condition */
-  #status(status, condition) {
-    const { CONNECTED, AUTHFAIL, CONNFAIL, ERROR, DISCONNECTED } = this.#strophe.Status;
-    switch (status) {
-      case CONNECTED:
-        void this.#welcomed();
-        break;
-      case AUTHFAIL:
-        this.#reason = new XMPPError('login', condition);
-        // strophe waits for another attempt.
-        setTimeout(() => this.#connection.disconnect(), 0);
-        break;
-      case ERROR:
-        this.#reason = new XMPPError('stream', condition);
-        break;
-      case CONNFAIL:
-        // A broken socket has said already what broke it.
-        if (/^[a-z-]+$/.test(condition)) this.#reason ??= new XMPPError('stream', condition);
-        break;
-      case DISCONNECTED:
-        // What was said on the way out is delivered first.
-        if (this.#socket === null) this.#ended();
-        break;
-      default:
-    }
-  }
-
-  #ended() {
+  /** @param {Error} error */
+  #ended(error) {
     const { state } = this;
-    if (this.#socket !== null || (state !== 'connecting' && state !== 'connected')) return;
-    const error = this.#reason ?? new XMPPError('ended');
-    for (const answer of this.#pending) answer.reject(error);
+    if (state !== 'connecting' && state !== 'connected') return;
+    this.#answers.failAll(error);
     // A stream that is resumed goes on with what was there.
     this.#keeper.down(error);
   }
 
   /** The server has taken us in: what it knows and what it is to know. */
   async #welcomed() {
-    const connection = this.#connection;
+    const { connection } = this.#stream;
     const hear = (/** @type {(stanza: Element) => void} */ take) => (/** @type {Element} */ stanza) => (take(stanza), true);
     connection.addHandler(hear((stanza) => this.#message(stanza)), null, 'message');
     connection.addHandler(hear((stanza) => this.#someone(stanza)), null, 'presence');
@@ -429,7 +277,7 @@ export class XMPPClient {
       return;
     }
     forgetStale(connection);
-    for (const room of this.#rooms.values()) room.lost(new XMPPError('ended'));
+    this.#rooms.lost();
     try {
       const roster = await this.#ask(build(this.#strophe, ['iq', { type: 'get', id: this.#id() }, ['query', { xmlns: ROSTER }]]));
       this.#roster.load(rosterOf(roster));
@@ -438,10 +286,10 @@ export class XMPPClient {
       if (!(error instanceof XMPPError) || error.code !== 'refused') return;
       this.#roster.load(undefined);
     }
-    connection.send(build(this.#strophe, ['presence', {}, ...this.#presence]));
+    connection.send(build(this.#strophe, ['presence', {}, ...this.#rooms.presence]));
     this.#keeper.up();
     this.#events.emit('roster', { contacts: this.contacts });
-    for (const room of [...this.#rooms.values()]) this.#enter(room).catch((error) => this.#events.emit('error', { error }));
+    this.#rooms.enterAll();
   }
 
   // --- what the server says ---
@@ -449,7 +297,7 @@ export class XMPPClient {
   /** @param {Element} stanza */
   #message(stanza) {
     const from = attribute(stanza, 'from');
-    const room = this.#rooms.get(bare(from)) ?? null;
+    const room = this.#rooms.all.get(bare(from)) ?? null;
     const type = attribute(stanza, 'type');
     const id = attribute(stanza, 'id');
     if (room && type === 'groupchat' && room.takeSubject(stanza)) {
@@ -457,7 +305,7 @@ export class XMPPClient {
       return;
     }
     const text = textOf(stanza, 'body');
-    const waiting = room ? this.#unseen.get(id) : undefined;
+    const waiting = room ? this.#rooms.waiting(id) : undefined;
     if (type === 'error') waiting?.reject(errorOf(stanza));
     if (text === null && type !== 'error') return;
     const stamp = childOf(stanza, 'delay', 'urn:xmpp:delay');
@@ -475,19 +323,8 @@ export class XMPPClient {
 
   /** @param {Element} stanza */
   #someone(stanza) {
+    if (this.#rooms.someone(stanza)) return;
     const from = attribute(stanza, 'from');
-    const room = this.#rooms.get(bare(from));
-    if (room) {
-      const event = room.presence(stanza);
-      if (event instanceof XMPPError) {
-        if (room.isIn) this.#events.emit('error', { error: event });
-      } else if (event) {
-        // Who was put out is not to come back by himself; a server that stops puts nobody out.
-        if (event.own && event.kind === 'leave' && room.isPutOut) this.#rooms.delete(room.jid);
-        this.#events.emit('room', event);
-      }
-      return;
-    }
     const kind = SUBSCRIPTIONS.find((one) => one === attribute(stanza, 'type'));
     if (kind) {
       this.#events.emit('subscription', { from: bare(from), kind, status: textOf(stanza, 'status') ?? '' });
@@ -510,6 +347,6 @@ export class XMPPClient {
   /** @param {Element} iq */
   #answer(iq) {
     const to = attribute(iq, 'from');
-    this.#connection.send(build(this.#strophe, ['iq', { type: 'result', id: attribute(iq, 'id'), to: to === '' ? undefined : to }]));
+    this.#stream.connection.send(build(this.#strophe, ['iq', { type: 'result', id: attribute(iq, 'id'), to: to === '' ? undefined : to }]));
   }
 }
