@@ -23,6 +23,7 @@
 import { PerigeeError } from './errors.js';
 import { EventEmitter } from './net/emitter.js';
 import { utf8 } from './frame.js';
+import { checkOptions } from './options.js';
 import { TCPSocket } from './socket.js';
 import { Timers } from './timers.js';
 
@@ -38,7 +39,7 @@ const ERRNO = {
 
 /** What libraries cannot say, because they do not know of a gateway. @param {Setup} options */
 export function configure(options) {
-  for (const name of Object.keys(options)) if (name !== 'gateway' && name !== 'chunk') throw new TypeError(`unknown option ${name}`);
+  checkOptions(options, ['gateway', 'chunk']);
   setup = { ...setup, ...options };
 }
 

@@ -73,9 +73,7 @@ const CHOICES = ['transport', 'transports', 'origin', 'fetch', 'WebSocket', 'Web
  * @returns {Config}
  */
 export function configure(url, options) {
-  for (const name of Object.keys(options)) {
-    if (!CHOICES.includes(name) && !Object.hasOwn(TIMING, name)) throw new TypeError(`unknown option ${name}`);
-  }
+  checkOptions(options, [...CHOICES, ...Object.keys(TIMING)]);
   const timing = { ...TIMING };
   for (const name of /** @type {(keyof Timing)[]} */ (Object.keys(TIMING))) {
     const value = options[name] ?? timing[name];
@@ -120,6 +118,11 @@ function shareWith({ shared, surviveReload }, rest) {
   if (surviveReload) throw new TypeError('shared and surviveReload exclude each other');
   if (shared === true && new URL(import.meta.url).origin !== location.origin) throw new TypeError('shared needs the URL of a script on this origin');
   return { script: shared, options: rest, news: null, say: () => {}, told: () => {} };
+}
+
+/** Refuses names that nobody knows. @param {object} options @param {readonly string[]} known */
+export function checkOptions(options, known) {
+  for (const name of Object.keys(options)) if (!known.includes(name)) throw new TypeError(`unknown option ${name}`);
 }
 
 /** @param {unknown} kind @returns {asserts kind is Kind} */

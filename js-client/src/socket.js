@@ -34,6 +34,7 @@
 import { PerigeeError, errorCode } from './errors.js';
 import { MAX_TARGET_BYTES, utf8 } from './frame.js';
 import { Gateway, openStream } from './gateway.js';
+import { checkOptions } from './options.js';
 import { Session } from './session.js';
 import { Timers } from './timers.js';
 
@@ -110,7 +111,7 @@ class Socket {
   constructor(host, portOrOptions, lastOptions, before) {
     const port = typeof portOrOptions === 'number' ? portOrOptions : undefined;
     const options = (typeof portOrOptions === 'object' ? portOrOptions : lastOptions) ?? {};
-    for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
+    checkOptions(options, OPTIONS);
     const { signal, encoding, service = 'tunnel', label = '' } = options;
     if (encoding !== undefined && encoding !== 'utf-8') throw new TypeError(`unknown encoding ${String(encoding)}`);
     const number = SERVICES.indexOf(service);

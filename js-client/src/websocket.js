@@ -17,6 +17,7 @@
 import { codeNumber } from './codes.js';
 import { PerigeeError } from './errors.js';
 import { utf8 } from './frame.js';
+import { checkOptions } from './options.js';
 import { TCPSocket, gatewayOf } from './socket.js';
 import { framingOf } from './websocket/framing.js';
 
@@ -90,7 +91,7 @@ export class TCPWebSocket extends EventTarget {
    */
   constructor(url, protocols = [], options = {}) {
     super();
-    for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw new TypeError(`unknown option ${name}`);
+    checkOptions(options, OPTIONS);
     const offered = typeof protocols === 'string' ? [protocols] : [...protocols];
     if (new Set(offered).size !== offered.length || offered.some((one) => !/^[!#$%&'*+.^_`|~\w-]+$/.test(one))) {
       throw new DOMException('the subprotocols are repeated, or are none', 'SyntaxError');

@@ -53,15 +53,6 @@ export function pause(attempt, { minMs, maxMs }) {
   return Math.random() * Math.min(maxMs, minMs * 2 ** Math.min(attempt, 30));
 }
 
-/**
- * Refuses names that nobody knows.
- * @param {object} options
- * @param {readonly string[]} known
- */
-export function checkOptions(options, known) {
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw new TypeError(`unknown option ${name}`);
-}
-
 export class Connection {
   #ended;
   #over = false;

@@ -26,9 +26,10 @@
  * @typedef {import('./network.js').IRCEvents} IRCEvents
  */
 
-import { checkOptions, patienceOf, wayTo } from '../clients/connection.js';
+import { patienceOf, wayTo } from '../clients/connection.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
+import { checkOptions } from '../options.js';
 import { Timers } from '../timers.js';
 import { CtcpReplies, composeCtcp, parseCtcp } from './ctcp.js';
 import { IRCError } from './errors.js';

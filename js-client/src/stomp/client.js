@@ -32,11 +32,12 @@
  * @property {{ error: Error }} error what no promise tells
  */
 
-import { Connection, checkOptions, patienceOf, wayTo } from '../clients/connection.js';
+import { Connection, patienceOf, wayTo } from '../clients/connection.js';
 import { Deferred } from '../clients/deferred.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { utf8 } from '../frame.js';
+import { checkOptions } from '../options.js';
 import { Timers } from '../timers.js';
 import { StompError } from './errors.js';
 import { FrameDecoder, encodeFrame } from './frame.js';

@@ -44,9 +44,10 @@
  * @typedef {import('./strophe.js').StropheReach & XMPPPerson} XMPPOptions
  */
 
-import { checkOptions, patienceOf } from '../clients/connection.js';
+import { patienceOf } from '../clients/connection.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
+import { checkOptions } from '../options.js';
 import { Answers } from './answers.js';
 import { attribute, bare, build, childOf, errorOf, resource, textOf } from './element.js';
 import { XMPPError } from './errors.js';
