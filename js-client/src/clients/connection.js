@@ -43,16 +43,6 @@ export function patienceOf(patience) {
   return { minMs, maxMs, attempts: patience === false ? 0 : attempts };
 }
 
-/**
- * How long to wait before an attempt: anything up to a bound that doubles, so that clients which lost the same server do
- * not come back at once.
- * @param {number} attempt from 0
- * @param {Required<Patience>} patience
- */
-export function pause(attempt, { minMs, maxMs }) {
-  return Math.random() * Math.min(maxMs, minMs * 2 ** Math.min(attempt, 30));
-}
-
 export class Connection {
   #ended;
   #over = false;

@@ -14,8 +14,8 @@
  * @property {(code: 'closed' | 'timeout', text?: string) => Error} error
  */
 
+import { backoff } from '../ladder.js';
 import { Timers } from '../timers.js';
-import { pause } from './connection.js';
 import { Deferred } from './deferred.js';
 
 /** How long a server may take to let go of who said goodbye. */
@@ -104,7 +104,8 @@ export class Keeper {
       this.#rest(error);
       return;
     }
-    this.#timers.after('again', pause(this.#failures, this.#patience));
+    const { minMs, maxMs } = this.#patience;
+    this.#timers.after('again', backoff(this.#failures, { backoffMinMs: minMs, backoffMaxMs: maxMs }));
     this.#failures += 1;
     this.#setState('waiting');
     this.#kept.failed(error);
