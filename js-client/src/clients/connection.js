@@ -31,18 +31,6 @@ export function wayTo({ server, port, gateway, service, socket }, own) {
   };
 }
 
-/** The shape of what `reconnect` may say. @typedef {{ minMs?: number, maxMs?: number, attempts?: number }} Patience */
-
-/**
- * @param {boolean | Patience} patience
- * @returns {Required<Patience>}
- */
-export function patienceOf(patience) {
-  const { minMs = 1000, maxMs = 60_000, attempts = Infinity } = typeof patience === 'object' ? patience : {};
-  if (!(minMs >= 0 && maxMs >= minMs && attempts >= 0)) throw new TypeError('reconnect has a number that cannot be');
-  return { minMs, maxMs, attempts: patience === false ? 0 : attempts };
-}
-
 export class Connection {
   #ended;
   #over = false;

@@ -3,6 +3,7 @@
  * of it once.
  *
  * @typedef {'idle' | 'connecting' | 'connected' | 'waiting'} KeptState
+ * @typedef {{ minMs?: number, maxMs?: number, attempts?: number }} Patience the shape of what `reconnect` may say
  *
  * @typedef {object} Kept what a client does for it
  * @property {() => void} open begins to connect; `up` or `down` follows
@@ -40,12 +41,12 @@ export class Keeper {
 
   /**
    * @param {Kept} kept
-   * @param {Required<import('./connection.js').Patience>} patience
+   * @param {boolean | Patience} reconnect
    * @param {number} timeoutMs for a connection to be up
    */
-  constructor(kept, patience, timeoutMs) {
+  constructor(kept, reconnect, timeoutMs) {
     this.#kept = kept;
-    this.#patience = patience;
+    this.#patience = patienceOf(reconnect);
     this.#timeoutMs = timeoutMs;
   }
 
@@ -160,4 +161,14 @@ export class Keeper {
     this.#state = state;
     this.#kept.changed(state);
   }
+}
+
+/**
+ * @param {boolean | Patience} patience
+ * @returns {Required<Patience>}
+ */
+function patienceOf(patience) {
+  const { minMs = 1000, maxMs = 60_000, attempts = Infinity } = typeof patience === 'object' ? patience : {};
+  if (!(minMs >= 0 && maxMs >= minMs && attempts >= 0)) throw new TypeError('reconnect has a number that cannot be');
+  return { minMs, maxMs, attempts: patience === false ? 0 : attempts };
 }

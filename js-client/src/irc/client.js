@@ -19,14 +19,14 @@
  * @property {readonly string[]} [channels] to be in from the start; `#name key` for one with a key
  * @property {readonly string[]} [capabilities] that the application knows how to use, besides ours
  * @property {Readonly<Record<string, string>>} [ctcp] what to answer, such as `{ VERSION: 'my client' }`
- * @property {boolean | import('../clients/connection.js').Patience} [reconnect] by default true
+ * @property {boolean | import('../clients/keeper.js').Patience} [reconnect] by default true
  * @property {number} [timeoutMs] how long the server may take to answer (30,000)
  * @typedef {Reach & Identity} IRCOptions
  * @typedef {import('./network.js').Said} Said
  * @typedef {import('./network.js').IRCEvents} IRCEvents
  */
 
-import { patienceOf, wayTo } from '../clients/connection.js';
+import { wayTo } from '../clients/connection.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { checkOptions } from '../options.js';
@@ -81,7 +81,7 @@ export class IRCClient {
       failed: (error) => this.#events.emit('error', { error }),
       isFinal: (error) => FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? ''),
       error: (code, text) => new IRCError(code, code === 'timeout' ? 'registration' : text),
-    }, patienceOf(reconnect), timeoutMs);
+    }, reconnect, timeoutMs);
     this.#requests = new Requests(this.#line, this.#network, timeoutMs);
     this.#joining = new Joining(this.#line, this.#requests, this.#network);
     this.#speech = new Speech(this.#line, this.#requests, this.#network, this.#events);

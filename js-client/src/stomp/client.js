@@ -18,7 +18,7 @@
  * @property {readonly Version[]} [versions] by default all
  * @property {{ outgoingMs?: number, incomingMs?: number }} [heartBeat] how often we can say something (120,000: a page in the background may not do it more often) and want to hear something (30,000); 0 for never
  * @property {MoreHeaders} [headers] more of CONNECT
- * @property {boolean | import('../clients/connection.js').Patience} [reconnect] by default true
+ * @property {boolean | import('../clients/keeper.js').Patience} [reconnect] by default true
  * @property {number} [timeoutMs] how long the broker may take to answer (30,000)
  * @property {number} [maxBodyBytes] of a message (16 MiB)
  * @typedef {Reach & Settings} StompOptions
@@ -32,7 +32,7 @@
  * @property {{ error: Error }} error what no promise tells
  */
 
-import { Connection, patienceOf, wayTo } from '../clients/connection.js';
+import { Connection, wayTo } from '../clients/connection.js';
 import { Deferred } from '../clients/deferred.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
@@ -124,7 +124,7 @@ export class StompClient {
       failed: (error) => this.#events.emit('error', { error }),
       isFinal: (error) => (this.#lastWords !== null && this.state === 'connecting') || FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? ''),
       error: (code, text) => new StompError(code, code === 'timeout' ? 'CONNECTED' : text),
-    }, patienceOf(reconnect), timeoutMs);
+    }, reconnect, timeoutMs);
     this.#timeoutMs = timeoutMs;
     this.#maxBody = maxBodyBytes;
   }

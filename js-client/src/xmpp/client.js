@@ -39,12 +39,11 @@
  * @property {string} jid `ada@example.org`, or with a resource
  * @property {string} password
  * @property {boolean} [resume] whether a stream that is lost is resumed (XEP-0198) where the server can; by default true
- * @property {boolean | import('../clients/connection.js').Patience} [reconnect] by default true
+ * @property {boolean | import('../clients/keeper.js').Patience} [reconnect] by default true
  * @property {number} [timeoutMs] how long the server may take to answer (30,000)
  * @typedef {import('./strophe.js').StropheReach & XMPPPerson} XMPPOptions
  */
 
-import { patienceOf } from '../clients/connection.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { checkOptions } from '../options.js';
@@ -94,7 +93,7 @@ export class XMPPClient {
       failed: (error) => this.#events.emit('error', { error }),
       isFinal: (error) => FATAL.includes(/** @type {{ code?: string }} */ (error).code ?? '') || (error instanceof XMPPError && FATAL_CONDITIONS.includes(error.condition)),
       error: (code) => new XMPPError(code),
-    }, patienceOf(reconnect), timeoutMs);
+    }, reconnect, timeoutMs);
   }
 
   /** @returns {XMPPState} */
