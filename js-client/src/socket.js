@@ -384,10 +384,11 @@ class Socket {
 export const TCPSocket = Socket;
 
 /**
- * A promise to settle later; settling it again does nothing, and nobody has to listen when it is rejected.
+ * A promise to settle later; settling it again does nothing, and nobody has to listen when it is rejected. For what is made
+ * on sockets, too.
  * @template T
  */
-class Deferred {
+export class Deferred {
   /** @type {(value: T) => void} */
   resolve = () => {};
   /** @type {(reason: Error) => void} */

@@ -16,8 +16,8 @@
  */
 
 import { backoff } from '../ladder.js';
+import { Deferred } from '../socket.js';
 import { Timers } from '../timers.js';
-import { Deferred } from './deferred.js';
 
 /** How long a server may take to let go of who said goodbye. */
 const LEAVE_MS = 5000;

@@ -14,7 +14,7 @@
  * @property {Message | null} last the last reply to it in a labelled batch
  */
 
-import { Deferred } from '../clients/deferred.js';
+import { Deferred } from '../socket.js';
 import { Timers } from '../timers.js';
 import { IRCError, refusal } from './errors.js';
 

@@ -33,11 +33,11 @@
  */
 
 import { Connection, wayTo } from '../clients/connection.js';
-import { Deferred } from '../clients/deferred.js';
 import { Keeper } from '../clients/keeper.js';
 import { Emitter } from '../events.js';
 import { utf8 } from '../frame.js';
 import { checkOptions } from '../options.js';
+import { Deferred } from '../socket.js';
 import { Timers } from '../timers.js';
 import { StompError } from './errors.js';
 import { FrameDecoder, encodeFrame } from './frame.js';

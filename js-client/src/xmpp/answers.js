@@ -2,7 +2,7 @@
  * What was asked and is to be answered: none is waited for longer than the connection lasts.
  */
 
-import { Deferred } from '../clients/deferred.js';
+import { Deferred } from '../socket.js';
 import { XMPPError } from './errors.js';
 
 export class Answers {

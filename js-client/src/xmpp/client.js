@@ -247,7 +247,7 @@ export class XMPPClient {
 
   /** @param {Element} iq @returns {Promise<Element>} */
   #ask(iq) {
-    return this.#answers.wait((/** @type {import('../clients/deferred.js').Deferred<Element>} */ answer) => {
+    return this.#answers.wait((/** @type {import('../socket.js').Deferred<Element>} */ answer) => {
       const failed = (/** @type {Element | null} */ reply) => answer.reject(reply ? errorOf(reply) : new XMPPError('timeout'));
       this.#stream.connection.sendIQ(iq, (reply) => answer.resolve(reply), failed, this.#timeoutMs);
     });

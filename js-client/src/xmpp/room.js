@@ -13,7 +13,7 @@
  *   `was` is the nick before; `codes` are the room's, such as `307` for who was kicked
  */
 
-import { Deferred } from '../clients/deferred.js';
+import { Deferred } from '../socket.js';
 import { attribute, childOf, childrenOf, errorOf, resource, textOf } from './element.js';
 import { XMPPError } from './errors.js';
 import { presenceOf } from './roster.js';

@@ -23,7 +23,7 @@ export class Rooms {
   #send;
   #answers;
   #events;
-  /** What we said in rooms, by its id. @type {Map<string, import('../clients/deferred.js').Deferred<Said>>} */
+  /** What we said in rooms, by its id. @type {Map<string, import('../socket.js').Deferred<Said>>} */
   #unseen = new Map();
 
   /**
