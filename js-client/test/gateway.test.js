@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
+import { Gateway, TCPSocket } from '../src/index.js';
+import { failure } from './support/failure.js';
 import { pattern } from './support/random.js';
 import { EVERY_KIND, KINDS, NodeWebSocket, setup } from './support/setup.js';
+import { makeStorage } from './support/storage.js';
 import { collect, until, within } from './support/wait.js';
-
-/** @param {string} code */
-const failure = (code) => (/** @type {unknown} */ error) => error instanceof PerigeeError && error.code === code;
 
 /**
  * An echo of `size` bytes; `disturb` is called each time a part of it came back.
@@ -33,22 +32,6 @@ async function echo(gateway, size, disturb = () => {}) {
   await within(Promise.all([writing, reading]), `the echo (${received.length} of ${size})`, 30_000);
   assert.ok(received.equals(sent), 'the bytes are not the same');
   await within(socket.closed, 'closed');
-}
-
-/** A Storage of its own. @returns {Storage} */
-function makeStorage() {
-  /** @type {Map<string, string>} */
-  const map = new Map();
-  return {
-    get length() {
-      return map.size;
-    },
-    clear: () => map.clear(),
-    getItem: (key) => map.get(key) ?? null,
-    key: (index) => [...map.keys()][index] ?? null,
-    removeItem: (key) => void map.delete(key),
-    setItem: (key, value) => void map.set(key, value),
-  };
 }
 
 for (const transport of EVERY_KIND) {

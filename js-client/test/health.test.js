@@ -8,6 +8,7 @@ import { moved, remember } from '../src/remember.js';
 import { makePage } from './support/page.js';
 import { pattern } from './support/random.js';
 import { KINDS, setup } from './support/setup.js';
+import { makeStorage } from './support/storage.js';
 import { collect, until, within } from './support/wait.js';
 
 /** A wall clock that can be moved. @param {import('node:test').TestContext} t */
@@ -24,16 +25,6 @@ function makeClock(t) {
       ahead += ms;
     },
   };
-}
-
-/** @returns {Storage} */
-function makeStorage() {
-  /** @type {Map<string, string>} */
-  const map = new Map();
-  return /** @type {Storage} */ (/** @type {unknown} */ ({
-    getItem: (/** @type {string} */ key) => map.get(key) ?? null,
-    setItem: (/** @type {string} */ key, /** @type {string} */ value) => void map.set(key, value),
-  }));
 }
 
 test('a stream that is held back on its way is left for a poll', async (t) => {

@@ -6,6 +6,7 @@ import { PerigeeError } from '../src/errors.js';
 import { Lines, splitText } from '../src/irc/message.js';
 import { scram } from '../src/irc/sasl.js';
 import { Support } from '../src/irc/support.js';
+import { failure } from './support/failure.js';
 import { until, within } from './support/wait.js';
 import { FakeServer } from './support/wire.js';
 
@@ -13,13 +14,6 @@ import { FakeServer } from './support/wire.js';
 
 const SUPPORTED = ':s 005 ada CASEMAPPING=rfc1459 CHANTYPES=# PREFIX=(qov)~@+ CHANMODES=beI,k,l,imnpst NICKLEN=9 NETWORK=A\\x20Net :are supported';
 const EVERYTHING = 'batch echo-message labeled-response message-tags server-time';
-
-/** @param {string} code */
-const failure = (code) => (/** @type {unknown} */ error) => {
-  assert.ok(error instanceof IRCError || error instanceof PerigeeError, String(error));
-  assert.equal(error.code, code, error.message);
-  return true;
-};
 
 /** Takes a client in. @param {FakeConnection} connection @param {string} [capabilities] @param {string} [nick] */
 async function welcome(connection, capabilities = '', nick = 'ada') {

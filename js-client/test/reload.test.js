@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
+import { Gateway, TCPSocket } from '../src/index.js';
+import { failure } from './support/failure.js';
 import { makePage } from './support/page.js';
 import { pattern } from './support/random.js';
 import { KINDS, NodeWebSocket, setup } from './support/setup.js';
@@ -8,9 +9,6 @@ import { until, within } from './support/wait.js';
 
 const BYTES = 200_000;
 const FAST = { WebSocket: NodeWebSocket, backoffMinMs: 5, backoffMaxMs: 50, surviveReload: true };
-
-/** @param {string} code */
-const failure = (code) => (/** @type {unknown} */ error) => error instanceof PerigeeError && error.code === code;
 
 /** Where sessions are put away. @param {string} url */
 const key = (url) => `perigee:sessions:${url}`;

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { encode } from '../src/frame.js';
-import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
+import { Gateway, TCPSocket } from '../src/index.js';
+import { failure } from './support/failure.js';
 import { pattern } from './support/random.js';
 import { FakeGateway } from './support/gateway.js';
 import { collect, until, within } from './support/wait.js';
 
 const SCRIPT = 'http://127.0.0.1/shared-worker.js';
 let workers = 0;
-
-/** @param {string} code */
-const failure = (code) => (/** @type {unknown} */ error) => error instanceof PerigeeError && error.code === code;
 
 /**
  * A fake gateway and what makes tabs of it. Node has no SharedWorker, so here is one: the module that would run in it,

@@ -1,17 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Gateway, PerigeeError, TCPSocket } from '../src/index.js';
+import { Gateway, TCPSocket } from '../src/index.js';
+import { failure } from './support/failure.js';
 import { pattern } from './support/random.js';
 import { KINDS, setup } from './support/setup.js';
 import { collect, until, within } from './support/wait.js';
-
-/** @param {string} code @param {number} [acked] */
-const failure = (code, acked) => (/** @type {unknown} */ error) => {
-  assert.ok(error instanceof PerigeeError, String(error));
-  assert.equal(error.code, code);
-  if (acked !== undefined) assert.equal(error.acked, acked);
-  return true;
-};
 
 for (const transport of KINDS) {
   test(`${transport}: what is sent comes back, and both ends close`, async (t) => {
@@ -105,7 +98,7 @@ for (const transport of KINDS) {
   test(`${transport}: a refused connection`, async (t) => {
     const { gateway } = await setup(t, { transport });
     const socket = new TCPSocket('refused', { gateway });
-    await assert.rejects(within(socket.opened, 'refusal'), failure('refused', 0));
+    await assert.rejects(within(socket.opened, 'refusal'), failure('refused', { acked: 0 }));
     await assert.rejects(socket.closed, failure('refused'));
     await assert.rejects(collect(socket.readable), failure('refused'));
     await assert.rejects(socket.writable.getWriter().write('x'), failure('refused'));
@@ -178,7 +171,7 @@ test('aborting the writable resets, even while a write waits', async (t) => {
   const abort = writer.abort(new Error('enough'));
   await assert.rejects(write, failure('aborted'));
   await within(abort.catch(() => {}), 'aborted');
-  await assert.rejects(socket.closed, failure('aborted', 0));
+  await assert.rejects(socket.closed, failure('aborted', { acked: 0 }));
   await until(() => fake.role.streams.size === 0, 'the gateway forgot it');
 });
 
@@ -208,10 +201,10 @@ test('what was received before the connection broke can be read', async (t) => {
   await writer.write('0123456789');
   await until(() => socket.stats.received === 10, 'the echo');
   fake.update((role) => role.reset(1, 9, 'connection reset by peer'));
-  await assert.rejects(socket.closed, failure('reset', 10));
+  await assert.rejects(socket.closed, failure('reset', { acked: 10 }));
   const reader = socket.readable.getReader();
   assert.equal(Buffer.from((await reader.read()).value ?? []).toString(), '0123456789');
-  await assert.rejects(reader.read(), failure('reset', 10));
+  await assert.rejects(reader.read(), failure('reset', { acked: 10 }));
 });
 
 test('text comes as whole characters', async (t) => {

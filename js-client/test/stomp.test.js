@@ -4,6 +4,7 @@ import { StompClient, StompError } from '../src/stomp.js';
 import { PerigeeError } from '../src/errors.js';
 import { FrameDecoder, encodeFrame } from '../src/stomp/frame.js';
 import { HeartBeat } from '../src/stomp/heartbeat.js';
+import { failure } from './support/failure.js';
 import { until, within } from './support/wait.js';
 import { FakeServer } from './support/wire.js';
 
@@ -11,12 +12,6 @@ import { FakeServer } from './support/wire.js';
 /** @typedef {import('../src/stomp/frame.js').Version} Version */
 /** @typedef {import('./support/wire.js').FakeConnection} FakeConnection */
 
-/** @param {string} code */
-const failure = (code) => (/** @type {unknown} */ error) => {
-  assert.ok(error instanceof StompError || error instanceof PerigeeError, String(error));
-  assert.equal(error.code, code, error.message);
-  return true;
-};
 const bytes = (/** @type {string} */ text) => new Uint8Array(Buffer.from(text));
 
 /** A broker at the other end of one connection. */
