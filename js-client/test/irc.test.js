@@ -519,6 +519,26 @@ describe('talk', () => {
     assert.equal(irc.state, 'idle');
   });
 
+  test('a goodbye as soon as it is connected is the last word', async (t) => {
+    const { server, irc, errors } = setup(t, { channels: ['#room'] });
+    /** @type {Promise<unknown>} */
+    let closing = Promise.resolve();
+    let closed = false;
+    irc.on('state', ({ state }) => {
+      if (state === 'connected') closing = irc.close().then(() => (closed = true));
+    });
+    const connecting = irc.connect();
+    const connection = await server.connection();
+    await welcome(connection);
+    await within(connecting, 'connected');
+    await until(() => connection.ended === 'closed', 'our end');
+    assert.deepEqual(connection.lines.slice(-1), ['QUIT']);
+    assert.equal(closed, false, 'the server has its say');
+    connection.end();
+    await within(closing, 'closed');
+    assert.deepEqual(errors, []);
+  });
+
   test('a server that says nonsense changes nothing', async (t) => {
     const { irc, connection } = await connected(t, EVERYTHING);
     await joined(irc, connection, '#room');

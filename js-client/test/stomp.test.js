@@ -295,6 +295,23 @@ describe('messages', () => {
     await assert.rejects(stomp.send('/queue/a', 'x'), failure('closed'));
     await assert.rejects(stomp.subscribe('/queue/a', () => {}), failure('closed'));
   });
+
+  test('a goodbye as soon as it is back is the last word', async (t) => {
+    const { stomp, first, errors, broker } = await connected(t);
+    await within(stomp.subscribe('/topic/a', () => {}), 'subscribed');
+    /** @type {Promise<unknown>} */
+    let closing = Promise.resolve();
+    stomp.on('state', ({ state }) => {
+      if (state === 'connected') closing = stomp.close();
+    });
+    first.connection.end(new PerigeeError('lost'));
+    const second = await broker(1);
+    await second.welcome();
+    await second.frame('DISCONNECT');
+    await within(closing, 'closed');
+    assert.deepEqual(second.frames.map(({ command }) => command), ['CONNECT', 'DISCONNECT']);
+    assert.deepEqual(errors.map((error) => /** @type {PerigeeError} */ (error).code), ['lost']);
+  });
 });
 
 describe('heart-beats', () => {

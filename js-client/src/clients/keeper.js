@@ -82,14 +82,15 @@ export class Keeper {
     return promise;
   }
 
-  /** The server has taken us in. */
+  /** The server has taken us in. @returns {boolean} whether to go on: whoever hears of it may be content, and close it */
   up() {
-    if (this.#state !== 'connecting' || this.#closing) return;
+    if (this.#state !== 'connecting' || this.#closing) return false;
     this.#timers.clearAll();
     this.#since = Timers.now();
     this.#setState('connected');
     this.#connecting?.resolve();
     this.#connecting = null;
+    return this.state === 'connected' && !this.#closing;
   }
 
   /** The connection is over. @param {Error} reason */

@@ -242,8 +242,7 @@ export class IRCClient {
     const label = this.#network.labelOf(message);
     this.#network.receive(message);
     if (message.command === 'NICK') this.#line.renamed(this.#network.nick);
-    if (this.state === 'connecting' && this.#line.isUp) {
-      this.#keeper.up();
+    if (this.state === 'connecting' && this.#line.isUp && this.#keeper.up()) {
       this.#joining.again((error) => this.#events.emit('error', { error }));
     }
     this.#answer(message);

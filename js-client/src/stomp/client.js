@@ -342,7 +342,7 @@ export class StompClient {
       silent: () => connection.abort(new StompError('silent')),
       reachable: this.#way.reachable,
     });
-    this.#keeper.up();
+    if (!this.#keeper.up()) return;
     for (const subscribed of this.#subscriptions.values()) this.#subscribe(subscribed).catch((error) => this.#events.emit('error', { error }));
   }
 

@@ -287,7 +287,7 @@ export class XMPPClient {
       this.#roster.load(undefined);
     }
     connection.send(build(this.#strophe, ['presence', {}, ...this.#rooms.presence]));
-    this.#keeper.up();
+    if (!this.#keeper.up()) return;
     this.#events.emit('roster', { contacts: this.contacts });
     this.#rooms.enterAll();
   }
