@@ -115,6 +115,21 @@ test('a room: talk that it gives back, a subject, another nick, and the way out'
   ]);
 });
 
+test('what another room refuses says nothing of a nick', async (t) => {
+  const { xmpp, connection } = await connected(t);
+  await joined(xmpp, connection);
+  const other = xmpp.join('other@rooms.example', 'ada');
+  await connection.stanza(/^<presence to='other/);
+  connection.say(['presence', { from: 'other@rooms.example/ada' }, ['x', { xmlns: MUC_USER }, ['item'], ['status', { code: '110' }]]]);
+  await within(other, 'joined');
+  const renaming = xmpp.join(ROOM, 'eve');
+  await connection.stanza(/^<presence to='room.*\/eve'>/);
+  connection.say(['presence', { from: 'other@rooms.example/ada', type: 'error' }, ['error', {}, ['forbidden', { xmlns: 'urn:ietf:params:xml:ns:xmpp-stanzas' }]]]);
+  presence(connection, 'ada', ['110', '303'], { type: 'unavailable', next: 'eve' });
+  presence(connection, 'eve', ['110']);
+  assert.equal((await within(renaming, 'renamed')).nick, 'eve');
+});
+
 test('a room that lets nobody in, and one that does not answer', async (t) => {
   const { xmpp, connection } = await connected(t, { timeoutMs: 1500 });
   const refused = xmpp.join(ROOM, 'ada');

@@ -7,6 +7,7 @@
  * @typedef {import('./client.js').XMPPEvents} XMPPEvents
  */
 
+import { Deferred } from '../socket.js';
 import { attribute, bare } from './element.js';
 import { XMPPError } from './errors.js';
 import { MUC, Room } from './room.js';
@@ -23,8 +24,10 @@ export class Rooms {
   #send;
   #answers;
   #events;
-  /** What we said in rooms, by its id. @type {Map<string, import('../socket.js').Deferred<Said>>} */
+  /** What we said in rooms, by its id. @type {Map<string, Deferred<Said>>} */
   #unseen = new Map();
+  /** Who waits for another nick, and where. @type {Map<Deferred<Room>, Room>} */
+  #renaming = new Map();
 
   /**
    * @param {(shape: Shape) => Promise<void>} send
@@ -110,11 +113,14 @@ export class Rooms {
     if (!room) return false;
     const event = room.presence(stanza);
     if (event instanceof XMPPError) {
-      if (room.isIn) this.#events.emit('error', { error: event });
+      if (!room.isIn) return true;
+      this.#events.emit('error', { error: event });
+      for (const [answer, where] of this.#renaming) if (where === room) answer.reject(event);
     } else if (event) {
       // Who was put out is not to come back by himself; a server that stops puts nobody out.
       if (event.own && event.kind === 'leave' && room.isPutOut) this.all.delete(room.jid);
       this.#events.emit('room', event);
+      if (event.own && event.kind === 'nick') for (const [answer, where] of this.#renaming) if (where === room) answer.resolve(room);
     }
     return true;
   }
@@ -132,16 +138,13 @@ export class Rooms {
   /** @param {Room} room @param {string} nick @returns {Promise<Room>} */
   async #renamed(room, nick) {
     await this.#send(['presence', { to: `${room.jid}/${nick}` }, ...this.presence]);
-    await this.#answers.within(new Promise((resolve, reject) => {
-      const done = [
-        this.#events.on('room', (event) => event.room === room && event.own && event.kind === 'nick' && settle(() => resolve(room))),
-        this.#events.on('error', ({ error }) => error instanceof XMPPError && error.code === 'refused' && settle(() => reject(error))),
-      ];
-      const settle = (/** @type {() => void} */ how) => {
-        for (const off of done) off();
-        how();
-      };
-    }));
-    return room;
+    /** @type {Deferred<Room>} */
+    const renamed = new Deferred();
+    this.#renaming.set(renamed, room);
+    try {
+      return await this.#answers.within(renamed.promise);
+    } finally {
+      this.#renaming.delete(renamed);
+    }
   }
 }
