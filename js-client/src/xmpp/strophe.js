@@ -36,11 +36,7 @@
  * @property {Record<string, number>} Status
  * @property {new () => object} [MemoryStorageBackend]
  *
- * @typedef {object} StropheReach
- * @property {string} server a backend of the gateway by its name, or a host
- * @property {number} [port] of the host
- * @property {import('../gateway.js').Gateway | string | URL} [gateway] by default one for the origin this module was loaded from
- * @property {import('../socket.js').Service} [service] `xmpp` by default; `tunnel` for a backend that has none
+ * @typedef {Omit<import('../clients/connection.js').Reach, 'socket'>} StropheReach
  */
 
 import { TCPWebSocket } from '../websocket.js';
