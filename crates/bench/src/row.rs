@@ -186,8 +186,10 @@ impl Row {
     /// Whether this is work for it.
     pub(crate) fn does(self, work: Work) -> bool {
         match work {
-            // What it does beside messages, such as letting clients in, is not what it is compared in.
-            Work::Busy | Work::Churn if self.is_prosody() => false,
+            // It is compared in messages.
+            Work::Busy if self.is_prosody() => false,
+            // A client comes by a login, which is more than a connection.
+            Work::Churn if self.logs_in() => false,
             // They have no messages that ask a backend for so much.
             Work::Down | Work::Up | Work::Stall => self.kind().carries_bytes(),
             Work::Streams(_) => self == Self::Session,
@@ -203,9 +205,13 @@ impl Row {
     /// Whether it does this in every round: what no target is about is told from the first one.
     pub(crate) fn repeats(self, work: Work) -> bool {
         match work {
-            Work::Hold | Work::HoldMany => false,
+            Work::Stall | Work::Hold | Work::HoldMany => false,
             _ => self.is_ours() || TARGETS.iter().any(|target| target.needs(self, work)),
         }
+    }
+
+    fn logs_in(self) -> bool {
+        matches!(self.kind(), Kind::Bosh(_) | Kind::Xmpp)
     }
 
     fn is_prosody(self) -> bool {

@@ -64,7 +64,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    fn add(&mut self, row: Row, work: Work, figures: Vec<(Figure, f64)>) {
+    pub(crate) fn add(&mut self, row: Row, work: Work, figures: Vec<(Figure, f64)>) {
         for (figure, value) in figures {
             let samples = self.samples.entry((row, work, figure));
             samples.or_default().push(value);

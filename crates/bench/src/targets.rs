@@ -54,7 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
         0.85,
     ),
     target(
-        "the same, session",
+        "echo, 64 B, session, against HAProxy",
         Row::Session,
         Work::Echo,
         Figure::Cpu,
@@ -72,7 +72,7 @@ pub(crate) const TARGETS: &[Target] = &[
         1.4,
     ),
     target(
-        "the same, session",
+        "16 in flight, session, against the floor",
         Row::Session,
         Work::Pipelined,
         Figure::Cpu,
@@ -192,7 +192,7 @@ pub(crate) const TARGETS: &[Target] = &[
         1.0,
     ),
     target(
-        "the same, session",
+        "connect, echo, close, session, against HAProxy",
         Row::Session,
         Work::Churn,
         Figure::CpuPerConnection,
@@ -327,5 +327,55 @@ const fn absolute(
         less: None,
         must,
         aim,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bosh() -> &'static Target {
+        let target = TARGETS.iter().find(|target| target.less.is_some());
+        target.expect("there is one")
+    }
+
+    #[test]
+    fn what_both_have_to_do_is_not_counted() {
+        let mut results = Results::default();
+        let mut add = |row, value| {
+            results.add(row, Work::Echo, vec![(Figure::Cpu, value)]);
+            bosh().is(&results)
+        };
+        assert_eq!(add(Row::Bosh, 60.0), None);
+        assert_eq!(add(Row::ProsodyBosh, 400.0), None, "one is missing");
+        assert_eq!(add(Row::Prosody, 100.0), Some(0.2));
+        // The medians are 400 and 400 then: nothing is left to compare with.
+        assert_eq!(add(Row::Prosody, 700.0), None);
+    }
+
+    #[test]
+    fn what_a_target_needs_is_measured_in_every_round() {
+        for (row, work, repeats) in [
+            (Row::Haproxy, Work::Echo, true),
+            (Row::Haproxy, Work::Pipelined, false),
+            (Row::Prosody, Work::Echo, true),
+            (Row::Prosody, Work::Large, false),
+            (Row::Lighttpd, Work::Echo, false),
+            (Row::Irc, Work::Large, true),
+            (Row::Plain, Work::Hold, false),
+        ] {
+            assert_eq!(row.repeats(work), repeats, "{row:?}, {work:?}");
+        }
+    }
+
+    #[test]
+    fn every_target_is_about_work_that_is_done() {
+        for target in TARGETS {
+            assert!(target.row.does(target.work), "{}", target.text);
+            let others = target.against.into_iter();
+            for (row, work) in others.chain(target.less.map(|row| (row, target.work))) {
+                assert!(row.does(work), "{}", target.text);
+            }
+        }
     }
 }
