@@ -1,19 +1,16 @@
-//! Polling what rarely has anything to say only when it was woken: a flag instead of a poll on the
-//! way of every message.
+//! Polling only what woke a task: a flag instead of a poll on the way of every message.
 //!
 //! Invariant: one task polls it, which tokio's tasks do under one waker for all of their lives.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Wake, Waker},
 };
 
-use futures_util::task::AtomicWaker;
-
-/// A place beside the way of a task, with a waker of its own.
+/// Something that a task polls, with a waker of its own.
 #[derive(Debug)]
 pub(crate) struct Aside {
     signal: Arc<Signal>,
@@ -23,7 +20,8 @@ pub(crate) struct Aside {
 #[derive(Debug)]
 struct Signal {
     woken: AtomicBool,
-    task: AtomicWaker,
+    /// Named before anything is polled that could wake it.
+    task: OnceLock<Waker>,
 }
 
 impl Aside {
@@ -31,21 +29,32 @@ impl Aside {
     pub(crate) fn new() -> Self {
         let signal = Arc::new(Signal {
             woken: AtomicBool::new(true),
-            task: AtomicWaker::new(),
+            task: OnceLock::new(),
         });
         let waker = Waker::from(Arc::clone(&signal));
         Self { signal, waker }
     }
 
-    /// What to poll with, if there is a reason to.
+    /// What to poll with, if there is a reason to. Wakes from now on count again.
     pub(crate) fn turn(&self, cx: &Context<'_>) -> Option<Context<'_>> {
+        self.take(cx).then(|| self.context())
+    }
+
+    /// Whether there is a reason to poll it. Wakes from now on count again.
+    pub(crate) fn take(&self, cx: &Context<'_>) -> bool {
         if !self.signal.woken.load(Ordering::Relaxed) {
-            return None;
+            return false;
         }
-        // In this order, so that no wake from now on is lost.
-        self.signal.task.register(cx.waker());
+        let task = self.signal.task.get_or_init(|| cx.waker().clone());
+        debug_assert!(task.will_wake(cx.waker()), "one task polls it");
         self.signal.woken.swap(false, Ordering::AcqRel);
-        Some(Context::from_waker(&self.waker))
+        true
+    }
+
+    /// What to poll with, once there was a turn.
+    pub(crate) fn context(&self) -> Context<'_> {
+        debug_assert!(self.signal.task.get().is_some(), "it had its turn");
+        Context::from_waker(&self.waker)
     }
 }
 
@@ -56,7 +65,9 @@ impl Wake for Signal {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
     }
 }
 

@@ -182,7 +182,8 @@ impl Visit<'_> {
             }
         };
         let carried = poll_fn(|cx| {
-            if let Poll::Ready(code) = silence.poll(&mut self.websocket, cx) {
+            let client = &mut Context::from_waker(cx.waker());
+            if let Poll::Ready(code) = silence.poll(&mut self.websocket, cx, client) {
                 return Poll::Ready(Ok((code, "")));
             }
             self.carry(&mut leg, &mut silence, cx)

@@ -113,21 +113,31 @@ impl Tunnel {
         };
         let timeouts = &shared.config.timeouts;
         let mut silence = Silence::new(timeouts);
-        let ending = Aside::new();
+        let (client, backend, ending) = (Aside::new(), Aside::new(), Aside::new());
         let mut ended = pin!(shared.ending.cancelled());
         let mut carry = |cx: &mut Context<'_>| {
-            match silence.poll(&mut self.websocket, cx) {
+            let (client_woke, backend_woke) = (client.take(cx), backend.take(cx));
+            // Before anything is sent: the backend waits where this was so.
+            let was_blocked = self.websocket.is_blocked();
+            let (client, backend) = (&mut client.context(), &mut backend.context());
+            match silence.poll(&mut self.websocket, cx, client) {
                 Poll::Ready(Code::Closed) => self.up_closed = true,
                 Poll::Ready(code) => return Poll::Ready(Ok(code)),
                 Poll::Pending => {}
             }
-            let up = self.poll_up(&mut connection, &mut silence, cx)?;
-            let down = if self.up_closed {
-                Poll::Pending
-            } else {
-                self.poll_down(&mut connection, cx)?
-            };
-            if up.is_ready() || down.is_ready() {
+            let mut over = Poll::Pending;
+            if client_woke || self.up_closed || !self.up.is_empty() {
+                over = self.poll_up(&mut connection, &mut silence, client, backend)?;
+            }
+            if !self.up_closed && (backend_woke || was_blocked) {
+                let down = self.poll_down(&mut connection, client, backend)?;
+                if self.up_closed {
+                    over = self.poll_up(&mut connection, &mut silence, client, backend)?;
+                } else if down.is_ready() {
+                    over = down;
+                }
+            }
+            if over.is_ready() {
                 return Poll::Ready(Ok(Code::Closed));
             }
             match ending.turn(cx) {
@@ -152,11 +162,13 @@ impl Tunnel {
         &mut self,
         connection: &mut Connection,
         silence: &mut Silence,
-        cx: &mut Context<'_>,
+        client: &mut Context<'_>,
+        backend: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
             while !self.up.is_empty() {
-                let Poll::Ready(taken) = connection.poll_write(cx, &[IoSlice::new(&self.up)])?
+                let Poll::Ready(taken) =
+                    connection.poll_write(backend, &[IoSlice::new(&self.up)])?
                 else {
                     // Who is not listened to cannot be heard.
                     silence.broken();
@@ -173,11 +185,11 @@ impl Tunnel {
                 self.up = BytesMut::new();
             }
             if self.up_closed {
-                return connection.poll_shutdown(cx);
+                return connection.poll_shutdown(backend);
             }
-            _ = connection.poll_flush(cx)?;
+            _ = connection.poll_flush(backend)?;
             let (up, up_closed, stats) = (&mut self.up, &mut self.up_closed, &mut self.stats);
-            let heard = self.websocket.poll_hear(Pieces::Joined, cx, |cx, heard| {
+            let heard = self.websocket.poll_hear(Pieces::Joined, client, |heard| {
                 let bytes = match heard {
                     Heard::Bytes(bytes) => bytes,
                     // A text message's bytes are bytes too; they are never sent back as text.
@@ -188,7 +200,7 @@ impl Tunnel {
                 if up.is_empty()
                     && !bytes.is_empty()
                     // An error shows again when the rest is written.
-                    && let Poll::Ready(Ok(len)) = connection.poll_write(cx, &[IoSlice::new(bytes)])
+                    && let Poll::Ready(Ok(len)) = connection.poll_write(backend, &[IoSlice::new(bytes)])
                 {
                     taken = len;
                     stats.delivered += len as u64;
@@ -202,28 +214,29 @@ impl Tunnel {
         }
     }
 
-    /// From the backend to the client; ready at the backend's end of file.
+    /// From the backend to the client; ready at the backend's end of file, and pending where the
+    /// client is found to be gone.
     fn poll_down(
         &mut self,
         connection: &mut Connection,
-        cx: &mut Context<'_>,
+        client: &mut Context<'_>,
+        backend: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            match Pin::new(&mut self.websocket).poll_ready(cx) {
+            match Pin::new(&mut self.websocket).poll_ready(client) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => {
                     self.up_closed = true;
-                    cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(())) => {}
             }
             let read = self
                 .websocket
-                .poll_send_read(cx, |cx, buffer| connection.poll_read(cx, buffer));
+                .poll_send_read(client, |buffer| connection.poll_read(backend, buffer));
             let Poll::Ready(len) = read? else {
                 // An error shows again at the next poll.
-                _ = Pin::new(&mut self.websocket).poll_flush(cx);
+                _ = Pin::new(&mut self.websocket).poll_flush(client);
                 return Poll::Pending;
             };
             if len == 0 {

@@ -44,12 +44,17 @@ impl Silence {
     }
 
     /// Ready with `idle` when the client said nothing for too long, though it was asked, and with
-    /// `closed` when it cannot be asked any more.
-    pub(crate) fn poll(&mut self, websocket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Code> {
+    /// `closed` when it cannot be asked any more. `client` is what to wake when the client takes more.
+    pub(crate) fn poll(
+        &mut self,
+        websocket: &mut WebSocket,
+        cx: &Context<'_>,
+        client: &mut Context<'_>,
+    ) -> Poll<Code> {
         if let Some(mut own) = self.beats.turn(cx) {
             // Until it is pending, or nothing would wake it for the next beat.
             while self.heartbeat.poll_tick(&mut own).is_ready() {
-                if Pin::new(&mut *websocket).poll_ready(cx).is_pending() {
+                if Pin::new(&mut *websocket).poll_ready(client).is_pending() {
                     // A client that does not read cannot answer; TCP finds out whether it is dead.
                     self.heard = now();
                 } else if self.heard.elapsed() > self.peer_dead {
@@ -59,7 +64,7 @@ impl Silence {
                 }
             }
         }
-        match Pin::new(websocket).poll_flush(cx) {
+        match Pin::new(websocket).poll_flush(client) {
             Poll::Ready(Err(_)) => Poll::Ready(Code::Closed),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }

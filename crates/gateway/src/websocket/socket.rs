@@ -165,7 +165,7 @@ impl WebSocket {
         &mut self,
         pieces: Pieces,
         cx: &mut Context<'_>,
-        mut hear: impl FnMut(&mut Context<'_>, Heard<'_>),
+        mut hear: impl FnMut(Heard<'_>),
     ) -> Poll<Result<(), Error>> {
         self.answer(cx);
         if self.is_deaf {
@@ -173,7 +173,7 @@ impl WebSocket {
         }
         if self.may_have_whole() {
             let mut bytes = mem::take(&mut self.kept);
-            return Poll::Ready(self.hear_all(&mut bytes, pieces, cx, &mut hear));
+            return Poll::Ready(self.hear_all(&mut bytes, pieces, &mut hear));
         }
         BUFFER.with_borrow_mut(|buffer| {
             let end = KEPT_ROOM + ready!(self.poll_read(&mut buffer[KEPT_ROOM..], cx))?;
@@ -184,7 +184,7 @@ impl WebSocket {
                         buffer[start..KEPT_ROOM].copy_from_slice(&self.kept);
                         self.kept = BytesMut::new();
                     }
-                    Poll::Ready(self.hear_all(&mut buffer[start..end], pieces, cx, &mut hear))
+                    Poll::Ready(self.hear_all(&mut buffer[start..end], pieces, &mut hear))
                 }
                 _ => {
                     self.kept.extend_from_slice(&buffer[KEPT_ROOM..end]);
@@ -199,13 +199,13 @@ impl WebSocket {
     pub(crate) fn poll_send_read(
         &mut self,
         cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Context<'_>, &mut [u8]) -> Poll<io::Result<usize>>,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         BUFFER.with_borrow_mut(|buffer| {
             let Some((head, bytes)) = buffer.split_first_chunk_mut::<HEAD_ROOM>() else {
                 return Poll::Ready(Ok(0));
             };
-            let len = ready!(read(cx, &mut bytes[..SEND_BYTES]))?;
+            let len = ready!(read(&mut bytes[..SEND_BYTES]))?;
             if len > 0 {
                 let at = frames::put_head(head, frames::BINARY, len);
                 let frame = &buffer[at..HEAD_ROOM + len];
@@ -225,6 +225,11 @@ impl WebSocket {
             let at = frames::put_head(head, frames::BINARY, message.len());
             self.unsent.offer(&mut self.carrier, &bytes[at..], cx);
         }
+    }
+
+    /// Whether the client took less than it was offered; it is asked again when it wakes.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.unsent.is_blocked()
     }
 
     /// Sends what waits, such as the answer to a PING. That it cannot be sent, reading finds out too.
@@ -260,8 +265,7 @@ impl WebSocket {
         &mut self,
         bytes: &mut [u8],
         pieces: Pieces,
-        cx: &mut Context<'_>,
-        hear: &mut impl FnMut(&mut Context<'_>, Heard<'_>),
+        hear: &mut impl FnMut(Heard<'_>),
     ) -> Result<(), Error> {
         let mut at = 0;
         let mut joined = 0..0;
@@ -284,14 +288,14 @@ impl WebSocket {
                 }
                 Ok(Front::Other { len, ends }) => {
                     if !joined.is_empty() {
-                        hear(cx, Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                        hear(Heard::Bytes(&bytes[mem::take(&mut joined)]));
                     }
                     let frame = &bytes[at..at + len];
                     at += len;
                     match self.ask_library(frame, ends) {
-                        Ok(Some(Message::Binary(bytes))) => hear(cx, Heard::Bytes(&bytes)),
-                        Ok(Some(Message::Text(text))) => hear(cx, Heard::Text(&text)),
-                        Ok(Some(Message::Close(_))) => hear(cx, Heard::Closed),
+                        Ok(Some(Message::Binary(bytes))) => hear(Heard::Bytes(&bytes)),
+                        Ok(Some(Message::Text(text))) => hear(Heard::Text(&text)),
+                        Ok(Some(Message::Close(_))) => hear(Heard::Closed),
                         Ok(
                             None | Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)),
                         ) => {}
@@ -310,14 +314,14 @@ impl WebSocket {
             }
             if is_text {
                 if !joined.is_empty() {
-                    hear(cx, Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                    hear(Heard::Bytes(&bytes[mem::take(&mut joined)]));
                 }
                 match str::from_utf8(&bytes[payload]) {
-                    Ok(text) => hear(cx, Heard::Text(text)),
+                    Ok(text) => hear(Heard::Text(text)),
                     Err(error) => break Err(error.into()),
                 }
             } else if pieces == Pieces::Messages {
-                hear(cx, Heard::Bytes(&bytes[payload]));
+                hear(Heard::Bytes(&bytes[payload]));
             } else if joined.is_empty() {
                 joined = payload;
             } else {
@@ -327,7 +331,7 @@ impl WebSocket {
             }
         };
         if !joined.is_empty() {
-            hear(cx, Heard::Bytes(&bytes[joined]));
+            hear(Heard::Bytes(&bytes[joined]));
         }
         self.is_deaf |= result.is_err();
         if at < bytes.len() && !self.is_deaf {

@@ -35,6 +35,10 @@ impl Unsent {
         self.bytes.is_empty()
     }
 
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
     /// Puts a frame behind what waits.
     pub(super) fn append(&mut self, opcode: u8, payload: &[u8]) {
         let mut head = [0; HEAD_ROOM];
