@@ -186,8 +186,6 @@ impl Row {
     /// Whether this is work for it.
     pub(crate) fn does(self, work: Work) -> bool {
         match work {
-            // It is compared in messages.
-            Work::Busy if self.is_prosody() => false,
             // A client comes by a login, which is more than a connection.
             Work::Churn if self.logs_in() => false,
             // They have no messages that ask a backend for so much.
@@ -195,8 +193,9 @@ impl Row {
             Work::Streams(_) => self == Self::Session,
             Work::Hold => matches!(self, Self::Plain | Self::Session),
             Work::HoldMany => self == Self::Plain,
-            // Thousands of processes would measure the machine.
-            Work::Busy | Work::Paced => !self.program().forks(),
+            // They are busy with 64 as well, and thousands of processes would measure the machine.
+            Work::Busy => !self.is_slow(),
+            Work::Paced => !self.program().forks(),
             Work::Idle => self != Self::Direct,
             Work::Echo | Work::Pipelined | Work::Large | Work::Churn => true,
         }
