@@ -2,9 +2,9 @@
 //!
 //! Both directions of a stream use it: a sender keeps what is not acked, a receiver what is not
 //! delivered. Blocks are allocated when there are bytes and freed when they are trimmed, so an idle
-//! stream holds none.
+//! stream holds none, or one of the size of a short message.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 /// Bytes in [base, end) of a log.
 ///
@@ -16,11 +16,24 @@ pub(crate) struct ByteLog {
     end: u64,
     /// Offset of the first byte of the first block; ≤ base.
     block_base: u64,
-    blocks: VecDeque<Vec<u8>>,
+    /// The first block, by itself: a message that is taken before the next one comes needs no other.
+    first: Vec<u8>,
+    /// Those after it.
+    more: VecDeque<Vec<u8>>,
+}
+
+/// The contiguous runs of a log; none of them is empty.
+#[derive(Debug, Default)]
+pub(crate) struct Runs<'a> {
+    first: &'a [u8],
+    more: vec_deque::Iter<'a, Vec<u8>>,
 }
 
 /// Size of a full block in bytes: one DATA frame's worth.
 const BLOCK_LEN: usize = 16 * 1024;
+/// A block of at most so many bytes is kept for the next message when the log is empty: making one for
+/// each would cost more than so little memory.
+const KEPT_LEN: usize = 128;
 
 impl ByteLog {
     /// Lowest offset held.
@@ -42,19 +55,15 @@ impl ByteLog {
     pub(crate) fn append(&mut self, mut bytes: &[u8]) {
         self.end += bytes.len() as u64;
         while !bytes.is_empty() {
-            let room = self
-                .blocks
-                .back()
-                .map_or(0, |block| BLOCK_LEN - block.len());
+            let block = self.more.back_mut().unwrap_or(&mut self.first);
+            let room = BLOCK_LEN - block.len();
             if room == 0 {
-                self.blocks
+                self.more
                     .push_back(Vec::with_capacity(bytes.len().min(BLOCK_LEN)));
                 continue;
             }
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            if let Some(block) = self.blocks.back_mut() {
-                block.extend_from_slice(now);
-            }
+            block.extend_from_slice(now);
             bytes = rest;
         }
     }
@@ -65,41 +74,60 @@ impl ByteLog {
     pub(crate) fn run(&self, offset: u64, max: usize) -> &[u8] {
         debug_assert!((self.base..=self.end).contains(&offset));
         let position = to_usize(offset - self.block_base);
-        let Some(block) = self.blocks.get(position / BLOCK_LEN) else {
-            return &[];
+        let block = match (position / BLOCK_LEN).checked_sub(1) {
+            None => &self.first,
+            Some(index) => match self.more.get(index) {
+                Some(block) => block,
+                None => return &[],
+            },
         };
         let rest = block.get(position % BLOCK_LEN..).unwrap_or_default();
         rest.get(..max).unwrap_or(rest)
     }
 
     /// The runs from `base` to `end`, for a vectored write.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn runs(&self) -> Runs<'_> {
         let skip = to_usize(self.base - self.block_base);
-        self.blocks
-            .iter()
-            .enumerate()
-            .map(move |(i, block)| {
-                if i == 0 {
-                    block.get(skip..).unwrap_or_default()
-                } else {
-                    block
-                }
-            })
-            .filter(|run| !run.is_empty())
+        Runs {
+            first: self.first.get(skip..).unwrap_or_default(),
+            more: self.more.iter(),
+        }
     }
 
     /// Forgets everything below `offset`, which must be at most `end`.
     pub(crate) fn trim(&mut self, offset: u64) {
         debug_assert!(offset <= self.end);
-        self.base = self.base.max(offset);
-        if self.base == self.end {
-            self.blocks = VecDeque::new();
-            self.block_base = self.base;
+        if offset <= self.base {
             return;
         }
+        self.base = offset;
+        if self.base == self.end {
+            if self.first.capacity() <= KEPT_LEN {
+                self.first.clear();
+            } else {
+                self.first = Vec::new();
+            }
+            self.block_base = self.base;
+        }
         while self.base - self.block_base >= BLOCK_LEN as u64 {
-            self.blocks.pop_front();
+            self.first = self.more.pop_front().unwrap_or_default();
             self.block_base += BLOCK_LEN as u64;
+        }
+        if self.block_base + BLOCK_LEN as u64 >= self.end && self.more.capacity() > 0 {
+            self.more = VecDeque::new();
+        }
+    }
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.first.is_empty() {
+            // A block is made for bytes that it gets at once, so none of these is empty.
+            self.more.next().map(Vec::as_slice)
+        } else {
+            Some(std::mem::take(&mut self.first))
         }
     }
 }
@@ -116,16 +144,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_log_holds_no_memory() {
+    fn an_empty_log_holds_a_short_block_at_most() {
         let mut log = ByteLog::default();
         log.append(&[7; 40_000]);
         log.trim(40_000);
-        assert_eq!(
-            (log.base(), log.end(), log.blocks.capacity()),
-            (40_000, 40_000, 0)
-        );
+        assert_eq!((log.base(), log.end(), held(&log)), (40_000, 40_000, 0));
         log.append(b"x");
         assert_eq!(log.run(40_000, 10), b"x");
+        log.append(&[7; KEPT_LEN - 1]);
+        log.trim(log.end());
+        assert!((1..=KEPT_LEN).contains(&held(&log)), "{}", held(&log));
+    }
+
+    /// Bytes of memory beside the log itself.
+    fn held(log: &ByteLog) -> usize {
+        let blocks = log.more.iter().map(Vec::capacity).sum::<usize>();
+        log.first.capacity() + blocks + log.more.capacity() * size_of::<Vec<u8>>()
     }
 
     proptest! {
@@ -146,7 +180,8 @@ mod tests {
                 let run = log.run(from as u64, 1000);
                 prop_assert_eq!(run, &model[from..from + run.len()]);
                 prop_assert!(!run.is_empty() || from == model.len());
-                prop_assert!(log.blocks.len() as u64 <= log.len() / BLOCK_LEN as u64 + 2);
+                prop_assert!(log.more.len() as u64 <= log.len() / BLOCK_LEN as u64 + 1);
+                prop_assert!(log.len() > 0 || held(&log) <= KEPT_LEN);
             }
         }
     }

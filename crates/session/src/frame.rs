@@ -193,18 +193,16 @@ impl<'a> Frame<'a> {
                 return Ok(None);
             };
             *input = rest;
-            let known = matches!(kind, kind::PAD..=kind::PONG | kind::HELLO..=kind::DETACH);
-            if known {
-                return Self::decode_body(
-                    kind,
-                    flags,
-                    StreamId::from_be_bytes([s0, s1, s2, s3]),
-                    body,
-                )
-                .map(Some);
-            }
-            if flags & FLAG_SKIPPABLE == 0 {
-                return Err(CodecError::Type(kind));
+            let stream = StreamId::from_be_bytes([s0, s1, s2, s3]);
+            // What nearly every frame is.
+            match kind {
+                kind::DATA if stream != 0 => return decode_data(stream, Body(body)).map(Some),
+                kind::ACK if stream != 0 => return decode_ack(stream, Body(body)).map(Some),
+                kind::PAD..=kind::PONG | kind::HELLO..=kind::DETACH => {
+                    return Self::decode_body(kind, flags, stream, body).map(Some);
+                }
+                _ if flags & FLAG_SKIPPABLE == 0 => return Err(CodecError::Type(kind)),
+                _ => {}
             }
         }
     }
@@ -225,31 +223,8 @@ impl<'a> Frame<'a> {
             kind::PAD => Frame::Pad {
                 len: u16::try_from(body.0.len()).unwrap_or(u16::MAX),
             },
-            kind::DATA => {
-                let offset = body.offset()?;
-                if offset + body.0.len() as u64 > MAX_OFFSET {
-                    return Err(CodecError::Offset(offset));
-                }
-                Frame::Data {
-                    stream,
-                    offset,
-                    bytes: body.0,
-                }
-            }
-            kind::ACK => {
-                let (ack, limit) = (body.offset()?, body.offset()?);
-                let rn = if body.0.is_empty() {
-                    None
-                } else {
-                    Some(body.offset()?)
-                };
-                Frame::Ack {
-                    stream,
-                    ack,
-                    limit,
-                    rn,
-                }
-            }
+            kind::DATA => decode_data(stream, body)?,
+            kind::ACK => decode_ack(stream, body)?,
             kind::FIN => Frame::Fin {
                 stream,
                 offset: body.offset()?,
@@ -295,8 +270,9 @@ impl<'a> Frame<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let (kind, flags, stream) = self.head();
-        out.extend_from_slice(&[kind, flags, 0, 0]);
-        out.extend_from_slice(&stream.to_be_bytes());
+        let [s0, s1, s2, s3] = stream.to_be_bytes();
+        // The length follows when it is known.
+        out.extend_from_slice(&[kind, flags, 0, 0, s0, s1, s2, s3]);
         match self {
             Frame::Pad { len } => out.resize(out.len() + usize::from(*len), 0),
             Frame::Data { offset, bytes, .. } => {
@@ -413,6 +389,33 @@ impl DetachReason {
             _ => Err(CodecError::Field("why")),
         }
     }
+}
+
+fn decode_data(stream: StreamId, mut body: Body<'_>) -> Result<Frame<'_>, CodecError> {
+    let offset = body.offset()?;
+    if offset + body.0.len() as u64 > MAX_OFFSET {
+        return Err(CodecError::Offset(offset));
+    }
+    Ok(Frame::Data {
+        stream,
+        offset,
+        bytes: body.0,
+    })
+}
+
+fn decode_ack(stream: StreamId, mut body: Body<'_>) -> Result<Frame<'_>, CodecError> {
+    let (ack, limit) = (body.offset()?, body.offset()?);
+    let rn = if body.0.is_empty() {
+        None
+    } else {
+        Some(body.offset()?)
+    };
+    Ok(Frame::Ack {
+        stream,
+        ack,
+        limit,
+        rn,
+    })
 }
 
 /// Refuses a length that its type can never have before the body is waited for.

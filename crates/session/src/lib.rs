@@ -19,6 +19,7 @@
 //! - bytes in [acked, written) are held by their sender;
 //! - no buffer passes its bound; `ack` and `limit` never fall.
 
+mod by_id;
 mod byte_log;
 mod code;
 mod config;
@@ -35,6 +36,7 @@ mod tombstone;
 #[cfg(test)]
 mod tests;
 
+pub use by_id::ById;
 pub use code::Code;
 pub use config::Config;
 pub use event::{Event, StreamStats};

@@ -2,7 +2,7 @@
 
 use crate::{
     Code,
-    byte_log::ByteLog,
+    byte_log::{ByteLog, Runs},
     session::mutant::{Mutant, Mutation},
 };
 
@@ -125,7 +125,7 @@ impl ReceiveLog {
     }
 
     /// The bytes that wait to be delivered, in order.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn runs(&self) -> Runs<'_> {
         self.log.runs()
     }
 

@@ -11,12 +11,13 @@ mod output;
 mod stream;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use crate::{
-    Code, Config, Event, StreamId, StreamStats, TOKEN_LEN,
+    ById, Code, Config, Event, StreamId, StreamStats, TOKEN_LEN,
+    byte_log::Runs,
     stream_ids::StreamIds,
     timer::{Timer, TimerTable},
     tombstone::Tombstones,
@@ -71,8 +72,7 @@ pub struct Session {
     config: Config,
     role: Role,
     mutation: Mutation,
-    /// In boxes, because a map has room for eleven as soon as there is one.
-    streams: BTreeMap<StreamId, Box<Stream>>,
+    streams: ById<Stream>,
     tombstones: Tombstones,
     /// Gateway: ids that were used.
     ids: StreamIds,
@@ -163,7 +163,7 @@ impl Session {
             config,
             role,
             mutation: Mutation::default(),
-            streams: BTreeMap::new(),
+            streams: ById::default(),
             tombstones: Tombstones::default(),
             ids: StreamIds::new(),
             next_stream: 1,
@@ -195,14 +195,16 @@ impl Session {
     }
 
     /// Next event, oldest first.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When to call [`Session::handle_timeout`], if at all.
+    /// When to call [`Session::handle_timeout`], if at all. What was due then may have moved away, which
+    /// that call finds out.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.quiet_until()
     }
 
     /// Bytes held in both directions, unacked and undelivered.
@@ -240,7 +242,7 @@ impl Session {
     /// What a live stream carried so far.
     #[must_use]
     pub fn stats(&self, stream: StreamId) -> Option<StreamStats> {
-        self.streams.get(&stream).map(|stream| stream.stats())
+        self.streams.get(stream).map(Stream::stats)
     }
 
     /// Sets how long the session is kept when detached, from the next detach on.
@@ -253,15 +255,15 @@ impl Session {
         debug_assert_eq!(self.role, Role::Client);
         let id = self.next_stream;
         self.next_stream += 1;
-        self.streams
-            .insert(id, Box::new(self.new_stream(service, target.to_owned())));
+        let stream = self.new_stream(service, target.to_owned());
+        self.streams.insert(id, stream);
         self.queue_open(id);
         id
     }
 
     /// Answers [`Event::Open`]: the backend was reached (gateway).
     pub fn accept(&mut self, id: StreamId, reached: &str) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.opened = true;
             stream.target = reached.to_owned();
             self.queue_open(id);
@@ -271,7 +273,7 @@ impl Session {
     /// How many bytes [`Session::write`] would take.
     #[must_use]
     pub fn room(&self, stream: StreamId) -> usize {
-        self.streams.get(&stream).map_or(0, |stream| {
+        self.streams.get(stream).map_or(0, |stream| {
             if stream.send.is_finished() {
                 return 0;
             }
@@ -283,27 +285,27 @@ impl Session {
     /// Appends to the log this endpoint sends and says how many bytes it took: fewer than offered
     /// if the peer has not acked enough. [`Event::Writable`] follows when there is room again.
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> usize {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return 0;
         };
         let before = stream.send.held();
         let taken = stream.send.write(bytes, self.config.replay, self.mutation);
         self.buffered = (self.buffered + stream.send.held()).saturating_sub(before);
         stream.writer_waits = taken < bytes.len();
-        self.queue_send(id);
+        stream.queue_send(id, &mut self.send_queue);
         taken
     }
 
     /// Says that the writer has stopped for want of room, without a write that says so.
     pub fn await_room(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.writer_waits = true;
         }
     }
 
     /// Ends the log this endpoint sends: FIN after what was written.
     pub fn finish(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.send.finish();
             self.queue_send(id);
         }
@@ -312,37 +314,40 @@ impl Session {
     /// The bytes of a stream that wait to be delivered, in order.
     pub fn peek(&self, id: StreamId) -> impl Iterator<Item = &[u8]> {
         self.streams
-            .get(&id)
-            .into_iter()
-            .flat_map(|stream| stream.receive.runs())
+            .get(id)
+            .map_or_else(Runs::default, |stream| stream.receive.runs())
     }
 
     /// Whether the peer's FIN is next: all bytes before it were delivered.
     #[must_use]
     pub fn fin_is_next(&self, id: StreamId) -> bool {
         self.streams
-            .get(&id)
+            .get(id)
             .is_some_and(|stream| stream.receive.fin_is_next())
     }
 
     /// `len` bytes of what [`Session::peek`] showed left this endpoint for good.
     pub fn consume(&mut self, id: StreamId, len: usize, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let before = stream.receive.held();
         stream.receive.consume(len);
         self.buffered = (self.buffered + stream.receive.held()).saturating_sub(before);
-        self.delivered(id, now);
+        if stream.receive.ack_is_wanted() {
+            let urgent = stream.receive.ack_is_urgent();
+            stream.queue_ack(id, &mut self.ack_queue);
+            self.ack_soon(urgent, now);
+        }
     }
 
     /// The peer's FIN was passed on.
     pub fn consume_fin(&mut self, id: StreamId, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         stream.receive.consume_fin();
-        self.delivered(id, now);
+        self.want_ack(id, true, now);
     }
 
     /// Ends both directions of a stream; `text` is for people and names no address.
@@ -355,7 +360,7 @@ impl Session {
         if self.ended.is_some() {
             return;
         }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids: Vec<StreamId> = self.streams.ids().collect();
         for id in ids {
             self.close(id, code, text, true, None, now);
         }
@@ -390,7 +395,7 @@ impl Session {
         peer_text: Option<&str>,
         now: Instant,
     ) {
-        let Some(stream) = self.streams.remove(&id) else {
+        let Some(stream) = self.streams.remove(id) else {
             return;
         };
         self.buffered = self
@@ -413,34 +418,22 @@ impl Session {
         });
     }
 
-    /// A stream is over once both ends were acked and the peer was told so.
     fn close_if_over(&mut self, id: StreamId, now: Instant) {
-        let over = self.streams.get(&id).is_some_and(|stream| {
-            stream.send.is_over() && stream.receive.is_over() && stream.receive.end_was_told()
-        });
-        if over {
+        if self.streams.get(id).is_some_and(Stream::is_over) {
             self.close(id, Code::Closed, "", false, None, now);
         }
     }
 
-    fn delivered(&mut self, id: StreamId, now: Instant) {
-        let Some(stream) = self.streams.get(&id) else {
-            return;
-        };
-        if stream.receive.ack_is_wanted() {
-            let urgent = stream.receive.ack_is_urgent();
-            self.want_ack(id, urgent, now);
+    fn want_ack(&mut self, id: StreamId, urgent: bool, now: Instant) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.queue_ack(id, &mut self.ack_queue);
+            self.ack_soon(urgent, now);
         }
     }
 
-    fn want_ack(&mut self, id: StreamId, urgent: bool, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if !stream.in_ack_queue {
-            stream.in_ack_queue = true;
-            self.ack_queue.push_back(id);
-        }
+    /// What waits to be acked is told at once, or with whatever is told next and in a while at the
+    /// latest.
+    fn ack_soon(&mut self, urgent: bool, now: Instant) {
         if urgent {
             self.acks_are_due = true;
         } else if !self.acks_are_due {
@@ -450,18 +443,14 @@ impl Session {
     }
 
     fn queue_send(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && !stream.in_send_queue
-            && stream.send.can_transmit()
-        {
-            stream.in_send_queue = true;
-            self.send_queue.push_back(id);
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.queue_send(id, &mut self.send_queue);
         }
     }
 
     /// Makes OPEN or OPENED of a stream due, once however often it is asked for.
     fn queue_open(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id)
+        if let Some(stream) = self.streams.get_mut(id)
             && !stream.in_open_queue
         {
             stream.in_open_queue = true;
@@ -474,7 +463,7 @@ impl Session {
             .streams
             .iter()
             .filter(|(_, stream)| !stream.opened)
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         for id in unopened {
             self.queue_open(id);
@@ -517,19 +506,19 @@ impl Session {
     /// (base, next, sent, limit) of the log sent.
     pub(crate) fn send_state(&self, id: StreamId) -> Option<(u64, u64, u64, u64)> {
         self.streams
-            .get(&id)
+            .get(id)
             .map(|s| (s.send.base(), s.send.next(), s.send.sent(), s.send.limit()))
     }
 
     /// (rn, granted) of the log received.
     pub(crate) fn receive_state(&self, id: StreamId) -> Option<(u64, u64)> {
         self.streams
-            .get(&id)
+            .get(id)
             .map(|s| (s.receive.rn(), s.receive.granted()))
     }
 
     /// Bytes held of the log sent.
     pub(crate) fn held(&self, id: StreamId) -> u64 {
-        self.streams.get(&id).map_or(0, |s| s.send.held())
+        self.streams.get(id).map_or(0, |s| s.send.held())
     }
 }

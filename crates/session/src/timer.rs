@@ -80,7 +80,13 @@ impl TimerTable {
         due
     }
 
-    pub(crate) fn next(&self) -> Option<Instant> {
+    /// No deadline is due before this. Deadlines move away with every message, so looking for the next
+    /// one waits until this has passed.
+    pub(crate) fn quiet_until(&self) -> Option<Instant> {
+        self.quiet_until
+    }
+
+    fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()
     }
 }

@@ -75,9 +75,8 @@ impl Session {
         let listed: BTreeSet<StreamId> = hello.entries.iter().map(|entry| entry.stream).collect();
         let left_out: Vec<StreamId> = self
             .streams
-            .keys()
+            .ids()
             .filter(|id| !listed.contains(id))
-            .copied()
             .collect();
         for id in left_out {
             if id < hello.next_stream {
@@ -123,7 +122,7 @@ impl Session {
         }
         let beyond = |&(id, offset): &(StreamId, u64)| {
             self.streams
-                .get(&id)
+                .get(id)
                 .is_some_and(|stream| offset > stream.send.sent().max(stream.send.base()))
         };
         if from.batch > self.batch || from.offsets.iter().any(beyond) {
@@ -145,10 +144,10 @@ impl Session {
         } else {
             self.confirm();
         }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids: Vec<StreamId> = self.streams.ids().collect();
         for id in ids {
             self.rewind_stream(id, |send| from.of(id).unwrap_or(send.base()));
-            let Some(stream) = self.streams.get(&id) else {
+            let Some(stream) = self.streams.get(id) else {
                 continue;
             };
             let (opened, acked) = (stream.opened_in, stream.acked_in);
@@ -201,7 +200,7 @@ impl Session {
         self.peer_initial = self.peer_initial.max(welcome.initial);
         let initial = self.peer_initial;
         let listed: BTreeSet<StreamId> = welcome.entries.iter().map(|entry| entry.stream).collect();
-        for (&id, stream) in &mut self.streams {
+        for (id, stream) in self.streams.iter_mut() {
             stream.send.raise_limit(initial);
             if stream.opened && !listed.contains(&id) {
                 self.left_out.push(id);
@@ -212,7 +211,7 @@ impl Session {
         } else {
             self.merge_entries(&welcome.entries, now);
         }
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids: Vec<StreamId> = self.streams.ids().collect();
         for id in ids {
             self.queue_send(id);
         }
@@ -223,7 +222,7 @@ impl Session {
     /// The OPEN of a stream overtook the HELLO that was written before it: what was said of the
     /// stream since then may be lost with the former downlink.
     fn begin_again(&mut self, id: StreamId) {
-        if self.streams.get(&id).is_some_and(|stream| stream.opened) {
+        if self.streams.get(id).is_some_and(|stream| stream.opened) {
             self.control.opens.push_back(id);
         }
         self.rewind_stream(id, SendLog::base);
@@ -231,7 +230,7 @@ impl Session {
 
     /// The peer no longer knows a stream: over cleanly if nothing was outstanding.
     fn close_forgotten(&mut self, id: StreamId, now: Instant) {
-        let clean = self.streams.get(&id).is_some_and(|stream| {
+        let clean = self.streams.get(id).is_some_and(|stream| {
             stream.receive.is_over()
                 && stream.send.is_finished()
                 && stream.send.sent() > stream.send.written()
@@ -258,7 +257,7 @@ impl Session {
     fn merge_entries(&mut self, entries: &[Entry], now: Instant) {
         for entry in entries {
             let id = entry.stream;
-            let Some(stream) = self.streams.get_mut(&id) else {
+            let Some(stream) = self.streams.get_mut(id) else {
                 let may_come = self.role == Role::Gateway && self.ids.may_come(id);
                 if !self.tombstones.tell(id) && !may_come {
                     self.refuse(id, Code::Lost, "this stream is over", now);
@@ -288,7 +287,7 @@ impl Session {
     pub(super) fn entries(&mut self) -> Vec<Entry> {
         self.streams
             .iter_mut()
-            .map(|(&stream, s)| Entry {
+            .map(|(stream, s)| Entry {
                 stream,
                 rn: s.receive.rn(),
                 limit: s.receive.grant(),

@@ -69,10 +69,20 @@ impl Session {
                 Ok(Some(frame)) => {
                     frame.stream().into_iter().for_each(&mut named);
                     self.handle_frame(&frame, now);
+                    if !bytes.is_empty() {
+                        continue;
+                    }
                 }
-                Ok(None) => return self.close_left_out(now),
-                Err(error) => self.violated(&error, now),
+                Ok(None) => {}
+                Err(error) => {
+                    self.violated(&error, now);
+                    continue;
+                }
             }
+            if !self.left_out.is_empty() {
+                self.close_left_out(now);
+            }
+            return;
         }
         *bytes = &[];
     }
@@ -107,12 +117,12 @@ impl Session {
     /// A client's uplink lost what was in flight: everything not acked is transmitted again.
     pub fn rewind(&mut self, now: Instant) {
         debug_assert_eq!(self.role, Role::Client);
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids: Vec<StreamId> = self.streams.ids().collect();
         for id in ids {
             self.rewind_stream(id, |send| send.base());
             if self
                 .streams
-                .get(&id)
+                .get(id)
                 .is_some_and(|stream| stream.receive.delivered() > 0)
             {
                 self.want_ack(id, true, now);
@@ -188,7 +198,7 @@ impl Session {
                 Role::Gateway,
             ) => self.opened_by_peer(*stream, *service, target, now),
             (Frame::Opened { stream, reached }, Role::Client) => {
-                if let Some(s) = self.streams.get_mut(stream)
+                if let Some(s) = self.streams.get_mut(*stream)
                     && !s.opened
                 {
                     s.opened = true;
@@ -221,7 +231,7 @@ impl Session {
         now: Instant,
         append: impl FnOnce(&mut Stream) -> Result<Received, Code>,
     ) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             // Not known: its sender still holds the bytes. Over: say so again.
             self.tombstones.tell(id);
             return;
@@ -231,17 +241,21 @@ impl Session {
         self.buffered = (self.buffered + stream.receive.held()).saturating_sub(before);
         match outcome {
             Ok(Received::Fresh) => self.events.push_back(Event::Readable(id)),
-            Ok(Received::Repeated) => self.want_ack(id, true, now),
+            Ok(Received::Repeated) => {
+                stream.queue_ack(id, &mut self.ack_queue);
+                self.ack_soon(true, now);
+            }
             Ok(Received::Gap) => {
                 stream.tell_rn = true;
-                self.want_ack(id, true, now);
+                stream.queue_ack(id, &mut self.ack_queue);
+                self.ack_soon(true, now);
             }
             Err(code) => self.close(id, code, "sent what was not granted", true, None, now),
         }
     }
 
     fn acked(&mut self, id: StreamId, ack: u64, limit: u64, rn: Option<u64>, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let before = stream.send.held();
@@ -265,12 +279,14 @@ impl Session {
                 stream.send.rewind(rn);
             }
         }
-        self.queue_send(id);
-        self.close_if_over(id, now);
+        stream.queue_send(id, &mut self.send_queue);
+        if stream.is_over() {
+            self.close(id, Code::Closed, "", false, None, now);
+        }
     }
 
     fn opened_by_peer(&mut self, id: StreamId, service: u8, target: &str, now: Instant) {
-        if let Some(stream) = self.streams.get(&id) {
+        if let Some(stream) = self.streams.get(id) {
             if stream.opened {
                 self.queue_open(id);
             }
@@ -288,8 +304,8 @@ impl Session {
                 self.events.push_back(Event::Refused { target, code });
             }
             Ok(true) => {
-                self.streams
-                    .insert(id, Box::new(self.new_stream(service, target.to_owned())));
+                let stream = self.new_stream(service, target.to_owned());
+                self.streams.insert(id, stream);
                 self.events.push_back(Event::Open {
                     stream: id,
                     service,
@@ -312,7 +328,7 @@ impl Session {
     }
 
     fn reset_by_peer(&mut self, id: StreamId, code: Code, ack: u64, text: &str, now: Instant) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             if self.role == Role::Gateway && !self.tombstones.contains(id) && self.ids.may_come(id)
             {
                 self.ids.forget(id);
@@ -327,7 +343,7 @@ impl Session {
     }
 
     fn ended_by_peer(&mut self, code: Code, now: Instant) {
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        let ids: Vec<StreamId> = self.streams.ids().collect();
         for id in ids {
             self.close(id, code, "", false, None, now);
         }
@@ -335,7 +351,7 @@ impl Session {
     }
 
     pub(super) fn rewind_stream(&mut self, id: StreamId, to: impl FnOnce(&SendLog) -> u64) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             let to = to(&stream.send);
             stream.send.rewind(to);
             stream.rewound = None;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use super::{Attachment, Role, Session, Welcoming};
+use super::{Attachment, Role, Session, Welcoming, mutant::Mutation, stream::Stream};
 use crate::{
-    DetachReason, Frame, HEADER_LEN, Link, Position, StreamId, Timer, VERSION, Welcome,
+    Code, DetachReason, Frame, HEADER_LEN, Link, Position, StreamId, Timer, VERSION, Welcome,
     send::Segment,
 };
 
@@ -21,12 +21,7 @@ impl Session {
         };
         self.control.hello
             || self.control.welcome == Some(Welcoming::Prompt)
-            || self.control.end.is_some()
-            || self.tombstones.anything_to_tell()
-            || !self.control.pongs.is_empty()
-            || self.control.ping
-            || self.control.go_away.is_some()
-            || !self.control.opens.is_empty()
+            || self.has_control_frame()
             || (self.acks_are_due && !self.ack_queue.is_empty())
             || (!self.send_queue.is_empty() && !attachment.awaits_welcome)
     }
@@ -43,7 +38,7 @@ impl Session {
         let start = out.len();
         self.opening(out);
         let full = |out: &Vec<u8>| out.len() - start + DATA_OVERHEAD + MIN_PAYLOAD > max;
-        while !full(out) && self.control_frame(out) {}
+        while self.has_control_frame() && !full(out) && self.control_frame(out) {}
         let company = out.len() > start || self.acks_are_due || !self.send_queue.is_empty();
         while company && !full(out) && self.ack_frame(out, now) {}
         while !full(out) && self.data_frame(out, max - (out.len() - start)) {}
@@ -75,7 +70,7 @@ impl Session {
     /// [`Session::continue_attachment`] takes when the transport ends before that.
     #[must_use]
     pub fn position(&self) -> Position {
-        let unacked = self.streams.iter().filter_map(|(&id, stream)| {
+        let unacked = self.streams.iter().filter_map(|(id, stream)| {
             let next = stream.send.next();
             (next > stream.send.base()).then_some((id, next))
         });
@@ -87,8 +82,8 @@ impl Session {
         // The downlink did not tell this, so whoever goes on from any point of it is told again.
         let batch = self.batch + 1;
         for &id in streams {
-            if self.streams.contains_key(&id) {
-                self.write_ack(id, true, batch, out);
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.write_ack(id, true, batch, self.mutation, out);
                 self.close_if_over(id, now);
             } else {
                 self.tombstones.tell(id);
@@ -157,6 +152,15 @@ impl Session {
         }
     }
 
+    fn has_control_frame(&self) -> bool {
+        self.tombstones.anything_to_tell()
+            || self.control.end.is_some()
+            || !self.control.pongs.is_empty()
+            || self.control.ping
+            || self.control.go_away.is_some()
+            || !self.control.opens.is_empty()
+    }
+
     /// One frame that is neither ACK nor DATA.
     fn control_frame(&mut self, out: &mut Vec<u8>) -> bool {
         let batch = self.batch;
@@ -186,7 +190,7 @@ impl Session {
             Frame::GoAway { after_ms, code }.encode(out);
         } else if let Some(id) = self.control.opens.pop_front() {
             // A stream that ended meanwhile has its RESET among the tombstones.
-            if let Some(stream) = self.streams.get_mut(&id) {
+            if let Some(stream) = self.streams.get_mut(id) {
                 stream.in_open_queue = false;
                 stream.opened_in = batch;
                 match self.role {
@@ -217,29 +221,14 @@ impl Session {
             self.timers.stop(Timer::AckDelay);
             return false;
         };
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             let with_rn = std::mem::take(&mut stream.tell_rn);
-            self.write_ack(id, with_rn, self.batch, out);
-            self.close_if_over(id, now);
+            stream.write_ack(id, with_rn, self.batch, self.mutation, out);
+            if stream.is_over() {
+                self.close(id, Code::Closed, "", false, None, now);
+            }
         }
         true
-    }
-
-    fn write_ack(&mut self, id: StreamId, with_rn: bool, batch: u64, out: &mut Vec<u8>) {
-        let mutation = self.mutation;
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.in_ack_queue = false;
-            stream.acked_in = batch;
-            let rn = with_rn.then(|| stream.receive.rn());
-            let (ack, limit) = stream.receive.tell(mutation);
-            Frame::Ack {
-                stream: id,
-                ack,
-                limit,
-                rn,
-            }
-            .encode(out);
-        }
     }
 
     fn data_frame(&mut self, out: &mut Vec<u8>, room: usize) -> bool {
@@ -253,7 +242,7 @@ impl Session {
         let Some(id) = self.send_queue.pop_front() else {
             return false;
         };
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return true;
         };
         stream.in_send_queue = false;
@@ -274,7 +263,30 @@ impl Session {
             None => return true,
         };
         stream.send.transmitted(end, self.mutation);
-        self.queue_send(id);
+        stream.queue_send(id, &mut self.send_queue);
         true
+    }
+}
+
+impl Stream {
+    fn write_ack(
+        &mut self,
+        id: StreamId,
+        with_rn: bool,
+        batch: u64,
+        mutation: Mutation,
+        out: &mut Vec<u8>,
+    ) {
+        self.in_ack_queue = false;
+        self.acked_in = batch;
+        let rn = with_rn.then(|| self.receive.rn());
+        let (ack, limit) = self.receive.tell(mutation);
+        Frame::Ack {
+            stream: id,
+            ack,
+            limit,
+            rn,
+        }
+        .encode(out);
     }
 }

@@ -1,8 +1,8 @@
 //! One stream of a session: its two logs, and which frames of it are due.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
-use crate::{StreamStats, receive::ReceiveLog, send::SendLog};
+use crate::{StreamId, StreamStats, receive::ReceiveLog, send::SendLog};
 
 /// A live stream.
 #[derive(Debug)]
@@ -47,6 +47,27 @@ impl Stream {
             writer_waits: false,
             rewound: None,
         }
+    }
+
+    /// Gives the stream a turn to transmit, if it has something and no turn yet.
+    pub(super) fn queue_send(&mut self, id: StreamId, queue: &mut VecDeque<StreamId>) {
+        if !self.in_send_queue && self.send.can_transmit() {
+            self.in_send_queue = true;
+            queue.push_back(id);
+        }
+    }
+
+    /// Makes an ACK of the stream due, once however often it is asked for.
+    pub(super) fn queue_ack(&mut self, id: StreamId, queue: &mut VecDeque<StreamId>) {
+        if !self.in_ack_queue {
+            self.in_ack_queue = true;
+            queue.push_back(id);
+        }
+    }
+
+    /// Both ends were acked, and the peer was told so.
+    pub(super) fn is_over(&self) -> bool {
+        self.send.is_over() && self.receive.is_over() && self.receive.end_was_told()
     }
 
     /// What it carried so far.
