@@ -25,7 +25,7 @@ use perigee_session::Code;
 
 pub use self::xmpp::Sent as XmppSent;
 pub(crate) use self::{
-    irc::Irc, leg::Leg, stomp::Stomp, stream::ServiceStream, tunnel::Tunnel,
+    irc::Irc, leg::Leg, stomp::Stomp, stream::ServiceStream, tunnel::Look, tunnel::Tunnel,
     xmpp::client_limits as xmpp_client_limits, xmpp::exchange as xmpp_exchange,
 };
 use crate::{

@@ -4,7 +4,8 @@
 //! - nothing else touches the session; handlers of HTTP requests reach it over a bounded channel;
 //! - frames are pulled from the session only when the transport has room, backends are read only
 //!   into room that the session has: that is the whole of the backpressure;
-//! - a poll never waits for one stream: each backend has its own waker.
+//! - a poll never waits for one stream, and looks only at the sockets that woke it: each backend has a
+//!   waker of its own, and so has the transport.
 
 mod attaching;
 mod attachment;
@@ -31,6 +32,7 @@ pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise};
 use self::{
     attaching::Gap,
     attachment::{Attachment, Outcome},
+    ready::{Ready, TRANSPORT},
     streams::Streams,
 };
 use crate::{
@@ -67,6 +69,11 @@ pub(crate) struct SessionTask {
     /// The last look into the inbox found nothing, so that the next command wakes the task.
     inbox_was_empty: bool,
     attachment: Option<Attachment>,
+    /// What the transport wakes the task with.
+    transport: Ready,
+    /// Nothing came by the transport when it was looked at last, and it wakes the task when something
+    /// does.
+    transport_is_quiet: bool,
     streams: Streams,
     /// Uplink requests whose frames were applied and that wait for the backends to take them.
     replies: Vec<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
@@ -113,6 +120,7 @@ impl SessionTask {
         let session = Session::gateway(config, identity.sid, identity.token, now);
         #[cfg(feature = "simulation")]
         let session = crate::simulation::mutated(session);
+        let streams = Streams::default();
         Self {
             shared,
             client,
@@ -121,7 +129,9 @@ impl SessionTask {
             inbox,
             inbox_was_empty: false,
             attachment: None,
-            streams: Streams::default(),
+            transport: streams.ready().add(TRANSPORT),
+            transport_is_quiet: false,
+            streams,
             replies: Vec::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             timer_is_armed: false,
@@ -154,19 +164,26 @@ impl SessionTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.streams.ready().name_task(cx);
         for _ in 0..ROUNDS_PER_POLL {
             let now = now();
+            if self.streams.take_woken() {
+                self.transport.taken();
+                self.transport_is_quiet = false;
+            }
             let mut again = self.take_commands(cx, now);
-            again |= self.take_frames(cx, now);
+            let flushes = !self.transport_is_quiet;
+            again |= self.take_frames(now);
             self.session.handle_timeout(now);
-            self.note_absence(now);
-            self.expire_streams(now);
+            if self.detached_at.is_some() {
+                self.note_absence(now);
+                self.expire_streams(now);
+            }
             self.end_if_due(now);
-            self.streams.register(cx);
             let may_read = self.detached_at.is_none() || !self.shared.memory_is_short();
             self.streams.serve(&mut self.session, may_read, now);
             self.answer_uplinks(now);
-            again |= self.transmit(cx, now);
+            again |= self.transmit(flushes, now);
             again |= self.handle_events(now);
             self.settle(self.session.buffered() + self.streams.buffered());
             if self.session.ended().is_some() && self.last_words_are_out(now) {
@@ -182,19 +199,19 @@ impl SessionTask {
 
     /// Arms the timer for the next deadline and says whether it has passed already.
     fn timer_is_due(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let of_attachment = self.attachment.as_ref().and_then(Attachment::deadline);
-        let Some(deadline) = [
-            self.session.poll_timeout(),
-            of_attachment,
-            self.next_stream_expiry(),
-            self.away_at,
-            self.ends_at.map(|(at, ..)| at),
-            self.leaves_at,
-            self.give_up_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min() else {
+        let mut next = self.session.poll_timeout();
+        let mut or = |other: Option<Instant>| {
+            if let Some(at) = other {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        };
+        or(self.attachment.as_ref().and_then(Attachment::deadline));
+        or(self.next_stream_expiry());
+        or(self.away_at);
+        or(self.ends_at.map(|(at, ..)| at));
+        or(self.leaves_at);
+        or(self.give_up_at);
+        let Some(deadline) = next else {
             return false;
         };
         if deadline <= now {
@@ -266,7 +283,10 @@ impl SessionTask {
     }
 
     /// Says whether there may be more.
-    fn take_frames(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn take_frames(&mut self, now: Instant) -> bool {
+        if self.transport_is_quiet {
+            return false;
+        }
         for _ in 0..INPUTS_PER_ROUND {
             let Some(attachment) = &mut self.attachment else {
                 return false;
@@ -274,8 +294,11 @@ impl SessionTask {
             let session = &mut self.session;
             let input = attachment
                 .downlink
-                .poll_input(cx, |message| session.handle_message(message, now));
+                .poll_input(&mut self.transport.context(), |message| {
+                    session.handle_message(message, now);
+                });
             let Poll::Ready(input) = input else {
+                self.transport_is_quiet = true;
                 return false;
             };
             match input {
@@ -356,6 +379,9 @@ impl SessionTask {
 
     /// Replies to uplink requests, after the backends had a chance to take what came.
     fn answer_uplinks(&mut self, now: Instant) {
+        if self.replies.is_empty() {
+            return;
+        }
         for (named, reply) in self.replies.drain(..) {
             let mut frames = Vec::new();
             self.session.transmit_acks(&named, &mut frames, now);
@@ -364,12 +390,14 @@ impl SessionTask {
         }
     }
 
-    /// Says whether that ended the attachment.
-    fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    /// Says whether that ended the attachment. `flushes` if the transport may take now what it did not
+    /// take before.
+    fn transmit(&mut self, flushes: bool, now: Instant) -> bool {
         let Some(attachment) = &mut self.attachment else {
             return false;
         };
-        let outcome = attachment.transmit(&mut self.session, cx, now);
+        let cx = &mut self.transport.context();
+        let outcome = attachment.transmit(&mut self.session, flushes, cx, now);
         let n = attachment.n;
         let gap = match outcome {
             Outcome::Said => return false,

@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use perigee_session::{Code, Session, StreamId};
@@ -29,8 +29,7 @@ pub(crate) struct Tunnel {
     state: TunnelState,
     /// The canonical target, for OPENED.
     reached: Arc<str>,
-    /// The backend's end of file was seen.
-    read_closed: bool,
+    downward: Downward,
     /// How long the stream outlives its transport.
     pub(crate) resume_timeout: Duration,
 }
@@ -43,6 +42,26 @@ enum TunnelState {
     Open(Connection),
     /// Over.
     Over,
+}
+
+/// What is known of the bytes that come from a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Downward {
+    /// There may be some.
+    Unknown,
+    /// There are none: the backend wakes when there are.
+    Awaited,
+    /// There will be none: the end was seen.
+    Ended,
+}
+
+/// Where there may be something to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// The session has something for the backend, or room.
+    Session,
+    /// So may the backend.
+    Both,
 }
 
 /// Why a tunnel ended its stream, for the operator.
@@ -70,7 +89,7 @@ impl Tunnel {
             stream,
             state,
             reached,
-            read_closed: false,
+            downward: Downward::Unknown,
             resume_timeout,
         }
     }
@@ -81,8 +100,9 @@ impl Tunnel {
     pub(crate) fn poll(
         &mut self,
         session: &mut Session,
+        look: Look,
         may_read: bool,
-        now: std::time::Instant,
+        now: Instant,
         cx: &mut Context<'_>,
     ) -> Result<bool, Failure> {
         if let TunnelState::Dialing(dialing) = &mut self.state {
@@ -102,12 +122,15 @@ impl Tunnel {
         let TunnelState::Open(connection) = &mut self.state else {
             return Ok(false);
         };
+        if look == Look::Both && self.downward == Downward::Awaited {
+            self.downward = Downward::Unknown;
+        }
         let moved = (|| {
             write(self.stream, connection, session, now, cx)?;
-            if self.read_closed || !may_read {
+            if self.downward != Downward::Unknown || !may_read {
                 return Ok(false);
             }
-            read(self.stream, &mut self.read_closed, connection, session, cx)
+            read(self.stream, &mut self.downward, connection, session, cx)
         })();
         moved.map_err(|error: io::Error| {
             session.reset(self.stream, Code::Reset, reason(Code::Reset), now);
@@ -129,21 +152,29 @@ fn write(
     stream: StreamId,
     connection: &mut Connection,
     session: &mut Session,
-    now: std::time::Instant,
+    now: Instant,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
     let mut wrote = false;
     loop {
-        let mut runs = [IoSlice::new(&[]); MAX_RUNS];
-        let mut count = 0;
-        for (slot, run) in runs.iter_mut().zip(session.peek(stream)) {
-            *slot = IoSlice::new(run);
-            count += 1;
-        }
-        if count == 0 {
-            break;
-        }
-        match connection.poll_write(cx, &runs[..count])? {
+        let written = {
+            let mut runs = session.peek(stream);
+            match (runs.next(), runs.next()) {
+                (None, _) => break,
+                // What came since the last look is one run, nearly always.
+                (Some(run), None) => connection.poll_write(cx, &[IoSlice::new(run)])?,
+                (Some(first), Some(second)) => {
+                    let mut slices = [IoSlice::new(&[]); MAX_RUNS];
+                    let count = slices
+                        .iter_mut()
+                        .zip([first, second].into_iter().chain(runs))
+                        .map(|(slice, run)| *slice = IoSlice::new(run))
+                        .count();
+                    connection.poll_write(cx, &slices[..count])?
+                }
+            }
+        };
+        match written {
             Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(taken) => {
                 wrote = true;
@@ -161,9 +192,10 @@ fn write(
     Ok(())
 }
 
+/// Says whether it left some for the neighbours' sake.
 fn read(
     stream: StreamId,
-    read_closed: &mut bool,
+    downward: &mut Downward,
     connection: &mut Connection,
     session: &mut Session,
     cx: &mut Context<'_>,
@@ -177,9 +209,12 @@ fn read(
                 return Ok(false);
             }
             match connection.poll_read(cx, &mut buffer[..room])? {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => {
+                    *downward = Downward::Awaited;
+                    return Ok(false);
+                }
                 Poll::Ready(0) => {
-                    *read_closed = true;
+                    *downward = Downward::Ended;
                     session.finish(stream);
                     return Ok(false);
                 }

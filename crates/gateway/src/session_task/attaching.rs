@@ -61,6 +61,7 @@ impl SessionTask {
         self.update_resume_timeout();
         let timeouts = &self.shared.config.timeouts;
         self.attachment = Some(Attachment::new(n, downlink, timeouts, now));
+        self.transport_is_quiet = false;
         self.detached_at = None;
         self.away_at = None;
         self.detached.set(None);

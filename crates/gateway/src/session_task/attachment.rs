@@ -74,10 +74,12 @@ impl Attachment {
         self.downlink.link() == Link::Poll
     }
 
-    /// Pulls frames from the session while the transport has room.
+    /// Pulls frames from the session while the transport has room. `flushes` if there is a reason to push
+    /// though there may be nothing new.
     pub(super) fn transmit(
         &mut self,
         session: &mut Session,
+        mut flushes: bool,
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Outcome {
@@ -98,6 +100,7 @@ impl Attachment {
                 *left = left.saturating_sub(frames.len() as u64);
             }
             self.downlink.send(frames, cx, || session.position());
+            flushes = true;
             if self.is_poll() {
                 return Outcome::Over;
             }
@@ -105,7 +108,7 @@ impl Attachment {
                 return Outcome::Rotate(DetachReason::Rotate);
             }
         }
-        if self.downlink.poll_flush(cx).is_err() {
+        if flushes && self.downlink.poll_flush(cx).is_err() {
             return Outcome::Over;
         }
         if self.ends_at.is_some_and(|at| at <= now) {

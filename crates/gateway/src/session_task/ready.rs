@@ -1,34 +1,48 @@
-//! Which of a session's backends woke it: a wake names its stream, so that one busy stream among a
-//! thousand costs one look, not a thousand.
+//! What woke a session's task: its client's transport, or the backend of one of its streams. A wake
+//! names its source, so that a message costs one look at one socket however many there are.
+//!
+//! Invariants:
+//! - one task takes from the list, which tokio's tasks do under one waker for all of their lives, and
+//!   it names itself before any source is polled;
+//! - a source is in the list at most once, and whoever takes it from there looks at it.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Wake, Waker},
 };
 
-use futures_util::task::AtomicWaker;
 use perigee_session::StreamId;
 
-/// The streams that want attention, and the task to wake for them.
+/// A stream, or [`TRANSPORT`].
+pub(crate) type Source = StreamId;
+
+/// The client's transport, where streams have their ids: no stream has this one.
+pub(crate) const TRANSPORT: Source = 0;
+
+/// The sources that want attention, and the task to wake for them.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyList {
+    /// The source that woke first, plus one; 0 for none. Nearly always it is the only one.
+    first: AtomicU64,
+    /// There may be others.
+    any: AtomicBool,
     /// Held only to push or to take; wakers may run on any thread.
-    streams: Mutex<Vec<StreamId>>,
-    task: AtomicWaker,
+    others: Mutex<Vec<Source>>,
+    task: OnceLock<Waker>,
 }
 
-/// The waker of one stream.
+/// The waker of one source.
 #[derive(Debug)]
 struct Signal {
-    stream: StreamId,
+    source: Source,
     queued: AtomicBool,
     list: Arc<ReadyList>,
 }
 
-/// A stream's place in the list.
+/// A source's place in the list.
 #[derive(Debug)]
 pub(crate) struct Ready {
     signal: Arc<Signal>,
@@ -36,44 +50,70 @@ pub(crate) struct Ready {
 }
 
 impl ReadyList {
-    /// Names the task that takes from the list; call it before taking.
-    pub(crate) fn register(&self, cx: &Context<'_>) {
-        self.task.register(cx.waker());
+    /// Names the task that takes from the list; call it before any source is polled.
+    pub(crate) fn name_task(&self, cx: &Context<'_>) {
+        let task = self.task.get_or_init(|| cx.waker().clone());
+        debug_assert!(task.will_wake(cx.waker()));
     }
 
-    /// Moves the streams that want attention into `into`.
-    pub(crate) fn take(&self, into: &mut Vec<StreamId>) {
-        into.append(&mut self.streams.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Moves the sources that want attention into `into`.
+    pub(crate) fn take(&self, into: &mut Vec<Source>) {
+        if self.first.load(Ordering::Relaxed) != 0 {
+            let first = self.first.swap(0, Ordering::Acquire);
+            into.extend(Source::try_from(first.wrapping_sub(1)));
+        }
+        if self.any.load(Ordering::Relaxed) {
+            // In this order: what is pushed from now on sets it again.
+            self.any.swap(false, Ordering::Acquire);
+            into.append(&mut self.others());
+        }
     }
 
-    /// A place for a stream, which wants attention at once.
-    pub(crate) fn add(self: &Arc<Self>, stream: StreamId) -> Ready {
+    fn push(&self, source: Source) {
+        let is_first = self.first.compare_exchange(
+            0,
+            u64::from(source) + 1,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if is_first.is_err() {
+            self.others().push(source);
+            self.any.store(true, Ordering::Release);
+        }
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a source.
+    pub(crate) fn add(self: &Arc<Self>, source: Source) -> Ready {
         let signal = Arc::new(Signal {
-            stream,
+            source,
             queued: AtomicBool::new(false),
             list: Arc::clone(self),
         });
         let waker = Waker::from(Arc::clone(&signal));
-        let ready = Ready { signal, waker };
-        ready.mark();
-        ready
+        Ready { signal, waker }
     }
 }
 
 impl Ready {
-    /// Asks for attention.
+    /// Asks for attention when other tasks had their turn.
     pub(crate) fn mark(&self) {
         self.waker.wake_by_ref();
     }
 
-    /// The same for the task itself, which will look at the list before it waits.
-    pub(crate) fn note(&self) {
-        self.signal.queue();
+    /// The source was taken from the list and is looked at now. Wakes from now on count again.
+    pub(crate) fn taken(&self) {
+        self.signal.queued.store(false, Ordering::Release);
     }
 
-    /// A context for polling on behalf of the stream. Wakes from now on count again.
+    /// A context for polling the source.
     pub(crate) fn context(&self) -> Context<'_> {
-        self.signal.queued.store(false, Ordering::Release);
         Context::from_waker(&self.waker)
     }
 }
@@ -84,24 +124,9 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.queue() {
-            self.list.task.wake();
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.list.push(self.source);
         }
-    }
-}
-
-impl Signal {
-    /// Says whether the stream was not in the list before.
-    fn queue(&self) -> bool {
-        let is_new = !self.queued.swap(true, Ordering::AcqRel);
-        if is_new {
-            self.list
-                .streams
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(self.stream);
-        }
-        is_new
     }
 }
 
@@ -110,19 +135,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_listed_once_however_often_it_wakes() {
+    fn a_source_is_listed_once_however_often_it_wakes() {
         let list = Arc::new(ReadyList::default());
         let (one, two) = (list.add(1), list.add(2));
+        let take = || {
+            let mut taken = Vec::new();
+            list.take(&mut taken);
+            taken
+        };
+        assert!(take().is_empty());
         one.mark();
-        let mut taken = Vec::new();
-        list.take(&mut taken);
-        assert_eq!(taken, [1, 2]);
         two.mark();
+        one.mark();
+        assert_eq!(take(), [1, 2]);
+        assert!(take().is_empty());
+        two.taken();
         let waker = two.context().waker().clone();
         waker.wake_by_ref();
         waker.wake();
-        taken.clear();
-        list.take(&mut taken);
-        assert_eq!(taken, [2]);
+        one.mark();
+        assert_eq!(take(), [2], "1 was not looked at yet");
+    }
+
+    #[tokio::test]
+    async fn a_wake_reaches_the_task() {
+        let list = Arc::new(ReadyList::default());
+        let source = list.add(TRANSPORT);
+        let (mut wakes, mut taken) = (0, Vec::new());
+        std::future::poll_fn(|cx| {
+            list.name_task(cx);
+            list.take(&mut taken);
+            if wakes == 3 {
+                return std::task::Poll::Ready(());
+            }
+            wakes += 1;
+            source.taken();
+            source.mark();
+            std::task::Poll::Pending
+        })
+        .await;
+        assert_eq!(taken, [TRANSPORT; 3]);
     }
 }

@@ -1,34 +1,37 @@
 //! The streams of one session: their backends, what the log will say of them, and which of them
 //! want attention.
+//!
+//! A stream wants attention because its backend woke the task, or because the session has something
+//! for it. The second is no reason to look whether the backend has said anything.
 
 use std::{
-    collections::BTreeMap,
+    mem,
     sync::Arc,
-    task::Context,
     time::{Duration, Instant},
 };
 
-use perigee_session::{Code, Session, StreamId, StreamStats};
+use perigee_session::{ById, Code, Session, StreamId, StreamStats};
 
-use super::ready::{Ready, ReadyList};
+use super::ready::{Ready, ReadyList, Source, TRANSPORT};
 use crate::{
     ops::{
         access_log::{Client, StreamRecord},
         stats::Counted,
     },
     policy::{Permit, Request, ServiceName},
-    service::{Caller, Framing, ServiceStream, Tunnel},
+    service::{Caller, Framing, Look, ServiceStream, Tunnel},
     shared::Shared,
 };
 
 /// All live streams of a session.
 #[derive(Default)]
 pub(super) struct Streams {
-    /// In boxes, because a map has room for eleven as soon as there is one.
-    by_id: BTreeMap<StreamId, Box<Entry>>,
+    by_id: ById<Entry>,
     ready: Arc<ReadyList>,
-    /// Those to look at in this round; kept for its memory.
-    turn: Vec<StreamId>,
+    /// What woke the task and was not looked at yet.
+    woken: Vec<Source>,
+    /// Streams that the session has something for, which were not looked at yet.
+    noted: Vec<StreamId>,
     /// What services hold beside the session.
     buffered: u64,
 }
@@ -36,6 +39,8 @@ pub(super) struct Streams {
 /// One stream: its place in the ready list, its line in the log, and its backend once permitted.
 struct Entry {
     ready: Ready,
+    /// It is among those that the session has something for.
+    is_noted: bool,
     record: StreamRecord,
     leg: Option<(Leg, Counted)>,
     /// What its service held when it was looked at last.
@@ -50,9 +55,15 @@ enum Leg {
 }
 
 impl Streams {
-    /// Names the task to wake for any of them; call it before [`Streams::serve`].
-    pub(super) fn register(&self, cx: &Context<'_>) {
-        self.ready.register(cx);
+    /// What wakes the task: the streams' backends, and who else has a place there.
+    pub(super) fn ready(&self) -> &Arc<ReadyList> {
+        &self.ready
+    }
+
+    /// Takes what woke the task, for [`Streams::serve`], and says whether the transport did.
+    pub(super) fn take_woken(&mut self) -> bool {
+        self.ready.take(&mut self.woken);
+        self.woken.contains(&TRANSPORT)
     }
 
     /// Starts a stream if policy permits it, and otherwise resets it. `transport` is the one in use;
@@ -100,40 +111,42 @@ impl Streams {
         }
         let entry = Entry {
             ready: self.ready.add(id),
+            is_noted: false,
             record,
             leg,
             buffered: 0,
             _counted: shared.stats.streams.count(),
         };
-        self.by_id.insert(id, Box::new(entry));
+        self.by_id.insert(id, entry);
+        self.note(id);
     }
 
     /// A stream has bytes to deliver, or room for bytes again. Serve them before waiting.
-    pub(super) fn note(&self, id: StreamId) {
-        if let Some(entry) = self.by_id.get(&id) {
-            entry.ready.note();
+    pub(super) fn note(&mut self, id: StreamId) {
+        if let Some(entry) = self.by_id.get_mut(id) {
+            entry.note(id, &mut self.noted);
         }
     }
 
     /// A transport took over.
     pub(super) fn attached(&mut self, transport: &'static str, resumed: bool, now: Instant) {
-        for entry in self.by_id.values_mut() {
+        for (id, entry) in self.by_id.iter_mut() {
             if let Some((Leg::Service(service), _)) = &mut entry.leg {
                 service.set_attached(true, now);
             }
             entry.record.transports.add(transport);
             entry.record.resumes += u32::from(resumed);
             // Reading may have been paused for want of memory while detached.
-            entry.ready.mark();
+            entry.note(id, &mut self.noted);
         }
     }
 
     /// The client is away.
     pub(super) fn detached(&mut self, now: Instant) {
-        for entry in self.by_id.values_mut() {
+        for (id, entry) in self.by_id.iter_mut() {
             if let Some((Leg::Service(service), _)) = &mut entry.leg {
                 service.set_attached(false, now);
-                entry.ready.mark();
+                entry.note(id, &mut self.noted);
             }
         }
     }
@@ -145,32 +158,26 @@ impl Streams {
 
     /// Moves bytes between the session and the backends that have something to say.
     pub(super) fn serve(&mut self, session: &mut Session, may_read: bool, now: Instant) {
-        self.ready.take(&mut self.turn);
-        for id in &self.turn {
-            let Some(entry) = self.by_id.get_mut(id) else {
-                continue;
-            };
-            let Some((leg, _)) = &mut entry.leg else {
-                continue;
-            };
-            let mut cx = entry.ready.context();
-            let polled = match leg {
-                Leg::Tunnel(tunnel) => tunnel.poll(session, may_read, now, &mut cx),
-                Leg::Service(service) => {
-                    let polled = service.poll(session, may_read, now, &mut cx);
-                    self.buffered -= entry.buffered;
-                    entry.buffered = service.buffered();
-                    self.buffered += entry.buffered;
-                    polled
-                }
-            };
-            match polled {
-                Ok(true) => entry.ready.mark(),
-                Ok(false) => {}
-                Err(failure) => entry.record.detail = Some(failure.0),
+        for &id in &self.woken {
+            if let Some(entry) = self.by_id.get_mut(id) {
+                entry.ready.taken();
+                entry.is_noted = false;
+                self.buffered -= entry.buffered;
+                entry.serve(session, Look::Both, may_read, now);
+                self.buffered += entry.buffered;
             }
         }
-        self.turn.clear();
+        self.woken.clear();
+        for &id in &self.noted {
+            if let Some(entry) = self.by_id.get_mut(id)
+                && mem::take(&mut entry.is_noted)
+            {
+                self.buffered -= entry.buffered;
+                entry.serve(session, Look::Session, may_read, now);
+                self.buffered += entry.buffered;
+            }
+        }
+        self.noted.clear();
     }
 
     /// A stream is over: writes its line and ends its backend.
@@ -183,7 +190,7 @@ impl Streams {
         shared: &Shared,
         now: Instant,
     ) {
-        if let Some(entry) = self.by_id.remove(&id) {
+        if let Some(entry) = self.by_id.remove(id) {
             entry.record.log(client, sid, code, text, stats, now);
             match entry.leg {
                 Some((Leg::Tunnel(tunnel), _counted)) => tunnel.close(code),
@@ -199,8 +206,8 @@ impl Streams {
     /// The longest time that any of them outlives its transport.
     pub(super) fn resume_timeout(&self) -> Option<Duration> {
         self.by_id
-            .values()
-            .filter_map(|entry| entry.resume_timeout())
+            .iter()
+            .filter_map(|(_, entry)| entry.resume_timeout())
             .max()
     }
 
@@ -211,7 +218,7 @@ impl Streams {
         detached_at: Instant,
         least: Duration,
     ) -> impl Iterator<Item = (StreamId, Instant)> {
-        self.by_id.iter().filter_map(move |(&id, entry)| {
+        self.by_id.iter().filter_map(move |(id, entry)| {
             let resume = entry.resume_timeout()?;
             Some((id, detached_at + resume.max(least)))
         })
@@ -219,6 +226,33 @@ impl Streams {
 }
 
 impl Entry {
+    fn note(&mut self, id: StreamId, noted: &mut Vec<StreamId>) {
+        if !self.is_noted {
+            self.is_noted = true;
+            noted.push(id);
+        }
+    }
+
+    fn serve(&mut self, session: &mut Session, look: Look, may_read: bool, now: Instant) {
+        let Some((leg, _)) = &mut self.leg else {
+            return;
+        };
+        let mut cx = self.ready.context();
+        let polled = match leg {
+            Leg::Tunnel(tunnel) => tunnel.poll(session, look, may_read, now, &mut cx),
+            Leg::Service(service) => {
+                let polled = service.poll(session, may_read, now, &mut cx);
+                self.buffered = service.buffered();
+                polled
+            }
+        };
+        match polled {
+            Ok(true) => self.ready.mark(),
+            Ok(false) => {}
+            Err(failure) => self.record.detail = Some(failure.0),
+        }
+    }
+
     fn resume_timeout(&self) -> Option<Duration> {
         let (leg, _) = self.leg.as_ref()?;
         Some(match leg {

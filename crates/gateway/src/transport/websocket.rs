@@ -117,13 +117,16 @@ impl Downlink {
     /// A buffer of the thread, with room for the head of a message.
     pub(super) fn begin() -> Vec<u8> {
         let mut frames = FRAMES.take();
-        frames.resize(HEAD_ROOM, 0);
+        // What stood there before does not matter: the head is written over it.
+        if frames.len() < HEAD_ROOM {
+            frames.resize(HEAD_ROOM, 0);
+        }
+        frames.truncate(HEAD_ROOM);
         frames
     }
 
     pub(super) fn send(&mut self, mut frames: Vec<u8>, cx: &mut Context<'_>) {
         self.websocket.send_in_place(&mut frames, cx);
-        frames.clear();
         FRAMES.set(frames);
     }
 
