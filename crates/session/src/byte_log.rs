@@ -86,11 +86,16 @@ impl ByteLog {
     }
 
     /// The runs from `base` to `end`, for a vectored write.
+    #[inline]
     pub(crate) fn runs(&self) -> Runs<'_> {
         let skip = to_usize(self.base - self.block_base);
         Runs {
             first: self.first.get(skip..).unwrap_or_default(),
-            more: self.more.iter(),
+            more: if self.more.is_empty() {
+                vec_deque::Iter::default()
+            } else {
+                self.more.iter()
+            },
         }
     }
 
@@ -107,13 +112,14 @@ impl ByteLog {
             } else {
                 self.first = Vec::new();
             }
+            self.more.clear();
             self.block_base = self.base;
         }
         while self.base - self.block_base >= BLOCK_LEN as u64 {
             self.first = self.more.pop_front().unwrap_or_default();
             self.block_base += BLOCK_LEN as u64;
         }
-        if self.block_base + BLOCK_LEN as u64 >= self.end && self.more.capacity() > 0 {
+        if self.more.capacity() > 0 && self.more.is_empty() {
             self.more = VecDeque::new();
         }
     }
@@ -122,6 +128,7 @@ impl ByteLog {
 impl<'a> Iterator for Runs<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         if self.first.is_empty() {
             // A block is made for bytes that it gets at once, so none of these is empty.

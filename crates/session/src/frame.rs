@@ -6,10 +6,12 @@
 
 mod attach;
 mod body;
+mod raw;
 
 use thiserror::Error;
 
 pub use self::attach::{Entry, Hello, Welcome};
+pub(crate) use self::raw::{Ack, Raw};
 use self::{
     attach::{decode_hello, decode_welcome},
     body::Body,
@@ -182,32 +184,11 @@ impl<'a> Frame<'a> {
     ///
     /// [`CodecError`] if the bytes can never become a frame. `input` is then in no defined state.
     pub fn decode(input: &mut &'a [u8]) -> Result<Option<Self>, CodecError> {
-        loop {
-            let Some((header, rest)) = input.split_first_chunk::<HEADER_LEN>() else {
-                return Ok(None);
-            };
-            let [kind, flags, l0, l1, s0, s1, s2, s3] = *header;
-            let len = u16::from_be_bytes([l0, l1]);
-            check_length(kind, usize::from(len))?;
-            let Some((body, rest)) = rest.split_at_checked(usize::from(len)) else {
-                return Ok(None);
-            };
-            *input = rest;
-            let stream = StreamId::from_be_bytes([s0, s1, s2, s3]);
-            // What nearly every frame is.
-            match kind {
-                kind::DATA if stream != 0 => return decode_data(stream, Body(body)).map(Some),
-                kind::ACK if stream != 0 => return decode_ack(stream, Body(body)).map(Some),
-                kind::PAD..=kind::PONG | kind::HELLO..=kind::DETACH => {
-                    return Self::decode_body(kind, flags, stream, body).map(Some);
-                }
-                _ if flags & FLAG_SKIPPABLE == 0 => return Err(CodecError::Type(kind)),
-                _ => {}
-            }
-        }
+        Raw::take(input)?.map(|raw| raw.decode()).transpose()
     }
 
-    fn decode_body(
+    /// Everything but DATA and ACK of a stream.
+    fn decode_rare(
         kind: u8,
         flags: u8,
         stream: StreamId,
@@ -223,8 +204,6 @@ impl<'a> Frame<'a> {
             kind::PAD => Frame::Pad {
                 len: u16::try_from(body.0.len()).unwrap_or(u16::MAX),
             },
-            kind::DATA => decode_data(stream, body)?,
-            kind::ACK => decode_ack(stream, body)?,
             kind::FIN => Frame::Fin {
                 stream,
                 offset: body.offset()?,
@@ -268,74 +247,66 @@ impl<'a> Frame<'a> {
     ///
     /// Text is cut to the length the protocol allows; payload must be at most [`MAX_DATA_LEN`].
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        let (kind, flags, stream) = self.head();
-        let [s0, s1, s2, s3] = stream.to_be_bytes();
-        // The length follows when it is known.
-        out.extend_from_slice(&[kind, flags, 0, 0, s0, s1, s2, s3]);
         match self {
-            Frame::Pad { len } => out.resize(out.len() + usize::from(*len), 0),
-            Frame::Data { offset, bytes, .. } => {
-                debug_assert!((1..=MAX_DATA_LEN).contains(&bytes.len()));
+            Frame::Data {
+                stream,
+                offset,
+                bytes,
+            } => put_data(out, *stream, *offset, bytes),
+            &Frame::Ack {
+                stream,
+                ack,
+                limit,
+                rn,
+            } => put_ack(out, stream, Ack { ack, limit, rn }),
+            Frame::Pad { len } => put(out, (kind::PAD, 0, 0), |out| {
+                out.resize(out.len() + usize::from(*len), 0);
+            }),
+            Frame::Fin { stream, offset } => put(out, (kind::FIN, 0, *stream), |out| {
                 out.extend_from_slice(&offset.to_be_bytes());
-                out.extend_from_slice(bytes);
-            }
-            Frame::Ack { ack, limit, rn, .. } => {
-                out.extend_from_slice(&ack.to_be_bytes());
-                out.extend_from_slice(&limit.to_be_bytes());
-                if let Some(rn) = rn {
-                    out.extend_from_slice(&rn.to_be_bytes());
-                }
-            }
-            Frame::Fin { offset, .. } => out.extend_from_slice(&offset.to_be_bytes()),
+            }),
             Frame::Reset {
-                code, ack, text, ..
-            } => {
+                stream,
+                code,
+                ack,
+                text,
+            } => put(out, (kind::RESET, 0, *stream), |out| {
                 out.extend_from_slice(&code.to_wire().to_be_bytes());
                 out.extend_from_slice(&ack.to_be_bytes());
                 out.extend_from_slice(cut(text, MAX_TEXT_LEN).as_bytes());
+            }),
+            Frame::Ping { t } => put(out, (kind::PING, 0, 0), |out| {
+                out.extend_from_slice(&t.to_be_bytes());
+            }),
+            Frame::Pong { t } => put(out, (kind::PONG, 0, 0), |out| {
+                out.extend_from_slice(&t.to_be_bytes());
+            }),
+            Frame::Hello(hello) => {
+                let flags = if hello.prompt { FLAG_PROMPT } else { 0 };
+                put(out, (kind::HELLO, flags, 0), |out| hello.encode_body(out));
             }
-            Frame::Ping { t } | Frame::Pong { t } => out.extend_from_slice(&t.to_be_bytes()),
-            Frame::Hello(hello) => hello.encode_body(out),
-            Frame::Welcome(welcome) => welcome.encode_body(out),
-            Frame::GoAway { after_ms, code } => {
+            Frame::Welcome(welcome) => put(out, (kind::WELCOME, 0, 0), |out| {
+                welcome.encode_body(out);
+            }),
+            Frame::GoAway { after_ms, code } => put(out, (kind::GOAWAY, 0, 0), |out| {
                 out.extend_from_slice(&after_ms.to_be_bytes());
                 out.extend_from_slice(&code.to_wire().to_be_bytes());
-            }
+            }),
             Frame::Open {
-                service, target, ..
-            } => {
+                stream,
+                service,
+                target,
+            } => put(out, (kind::OPEN, 0, *stream), |out| {
                 out.push(*service);
                 out.extend_from_slice(cut(target, MAX_TARGET_LEN).as_bytes());
-            }
-            Frame::Opened { reached, .. } => {
+            }),
+            Frame::Opened { stream, reached } => put(out, (kind::OPENED, 0, *stream), |out| {
                 out.extend_from_slice(cut(reached, MAX_TARGET_LEN).as_bytes());
-            }
-            Frame::Detach { n, why } => {
+            }),
+            Frame::Detach { n, why } => put(out, (kind::DETACH, 0, 0), |out| {
                 out.extend_from_slice(&n.to_be_bytes());
                 out.push(*why as u8);
-            }
-        }
-        let len = u16::try_from(out.len() - start - HEADER_LEN)
-            .expect("every body is bounded below 64 KiB");
-        out[start + 2..start + 4].copy_from_slice(&len.to_be_bytes());
-    }
-
-    fn head(&self) -> (u8, u8, StreamId) {
-        match self {
-            Frame::Pad { .. } => (kind::PAD, 0, 0),
-            Frame::Data { stream, .. } => (kind::DATA, 0, *stream),
-            Frame::Ack { stream, .. } => (kind::ACK, 0, *stream),
-            Frame::Fin { stream, .. } => (kind::FIN, 0, *stream),
-            Frame::Reset { stream, .. } => (kind::RESET, 0, *stream),
-            Frame::Ping { .. } => (kind::PING, 0, 0),
-            Frame::Pong { .. } => (kind::PONG, 0, 0),
-            Frame::Hello(hello) => (kind::HELLO, if hello.prompt { FLAG_PROMPT } else { 0 }, 0),
-            Frame::Welcome(_) => (kind::WELCOME, 0, 0),
-            Frame::GoAway { .. } => (kind::GOAWAY, 0, 0),
-            Frame::Open { stream, .. } => (kind::OPEN, 0, *stream),
-            Frame::Opened { stream, .. } => (kind::OPENED, 0, *stream),
-            Frame::Detach { .. } => (kind::DETACH, 0, 0),
+            }),
         }
     }
 }
@@ -391,34 +362,51 @@ impl DetachReason {
     }
 }
 
-fn decode_data(stream: StreamId, mut body: Body<'_>) -> Result<Frame<'_>, CodecError> {
-    let offset = body.offset()?;
-    if offset + body.0.len() as u64 > MAX_OFFSET {
-        return Err(CodecError::Offset(offset));
-    }
-    Ok(Frame::Data {
-        stream,
-        offset,
-        bytes: body.0,
-    })
+/// Appends DATA; `bytes` must be at most [`MAX_DATA_LEN`].
+pub(crate) fn put_data(out: &mut Vec<u8>, stream: StreamId, offset: u64, bytes: &[u8]) {
+    debug_assert!((1..=MAX_DATA_LEN).contains(&bytes.len()));
+    let mut head = [0; HEADER_LEN + 8];
+    head[..HEADER_LEN].copy_from_slice(&header(kind::DATA, 0, stream, 8 + bytes.len()));
+    head[HEADER_LEN..].copy_from_slice(&offset.to_be_bytes());
+    out.reserve(head.len() + bytes.len());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(bytes);
 }
 
-fn decode_ack(stream: StreamId, mut body: Body<'_>) -> Result<Frame<'_>, CodecError> {
-    let (ack, limit) = (body.offset()?, body.offset()?);
-    let rn = if body.0.is_empty() {
-        None
-    } else {
-        Some(body.offset()?)
-    };
-    Ok(Frame::Ack {
-        stream,
-        ack,
-        limit,
-        rn,
-    })
+/// Appends ACK.
+pub(crate) fn put_ack(out: &mut Vec<u8>, stream: StreamId, Ack { ack, limit, rn }: Ack) {
+    let len = if rn.is_some() { 24 } else { 16 };
+    let mut frame = [0; HEADER_LEN + 16];
+    frame[..HEADER_LEN].copy_from_slice(&header(kind::ACK, 0, stream, len));
+    frame[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&ack.to_be_bytes());
+    frame[HEADER_LEN + 8..].copy_from_slice(&limit.to_be_bytes());
+    out.extend_from_slice(&frame);
+    if let Some(rn) = rn {
+        out.extend_from_slice(&rn.to_be_bytes());
+    }
+}
+
+/// Appends any frame, whose body `body` appends.
+fn put(
+    out: &mut Vec<u8>,
+    (kind, flags, stream): (u8, u8, StreamId),
+    body: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_LEN]);
+    body(out);
+    let header = header(kind, flags, stream, out.len() - start - HEADER_LEN);
+    out[start..start + HEADER_LEN].copy_from_slice(&header);
+}
+
+fn header(kind: u8, flags: u8, stream: StreamId, len: usize) -> [u8; HEADER_LEN] {
+    let len = u16::try_from(len).expect("every body is bounded below 64 KiB");
+    let ([l0, l1], [s0, s1, s2, s3]) = (len.to_be_bytes(), stream.to_be_bytes());
+    [kind, flags, l0, l1, s0, s1, s2, s3]
 }
 
 /// Refuses a length that its type can never have before the body is waited for.
+#[inline]
 fn check_length(kind: u8, len: usize) -> Result<(), CodecError> {
     let allowed = match kind {
         kind::DATA => (9..=8 + MAX_DATA_LEN).contains(&len),

@@ -194,6 +194,13 @@ impl Session {
         self.mutation = Mutation(Some(mutant));
     }
 
+    /// Whether [`Session::poll_event`] has one.
+    #[must_use]
+    #[inline]
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Next event, oldest first.
     #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -316,6 +323,14 @@ impl Session {
         self.streams
             .get(id)
             .map_or_else(Runs::default, |stream| stream.receive.runs())
+    }
+
+    /// Whether bytes, or the peer's FIN, wait to be delivered.
+    #[must_use]
+    pub fn has_to_deliver(&self, id: StreamId) -> bool {
+        self.streams
+            .get(id)
+            .is_some_and(|stream| stream.receive.held() > 0 || stream.receive.fin_is_next())
     }
 
     /// Whether the peer's FIN is next: all bytes before it were delivered.

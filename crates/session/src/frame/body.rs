@@ -37,6 +37,7 @@ impl<'a> Body<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    #[inline]
     pub(super) fn offset(&mut self) -> Result<u64, CodecError> {
         let offset = self.array().map(u64::from_be_bytes)?;
         if offset > MAX_OFFSET {

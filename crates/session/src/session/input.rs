@@ -6,7 +6,12 @@ use std::{
 };
 
 use super::{Role, Session, stream::Stream};
-use crate::{Code, CodecError, Event, Frame, StreamId, Timer, receive::Received, send::SendLog};
+use crate::{
+    Code, CodecError, Event, Frame, StreamId, Timer,
+    frame::{Ack, Raw},
+    receive::Received,
+    send::SendLog,
+};
 
 /// PINGs answered at a time; a peer that sends more gets an answer to the newest.
 const MAX_PONGS: usize = 4;
@@ -65,26 +70,54 @@ impl Session {
 
     fn apply_frames(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
         while self.ended.is_none() {
-            match Frame::decode(bytes) {
-                Ok(Some(frame)) => {
-                    frame.stream().into_iter().for_each(&mut named);
-                    self.handle_frame(&frame, now);
-                    if !bytes.is_empty() {
-                        continue;
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.violated(&error, now);
-                    continue;
-                }
+            let applied = match Raw::take(bytes) {
+                Ok(Some(frame)) => self.apply_frame(frame, now, &mut named),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            match applied {
+                Ok(()) if bytes.is_empty() => break,
+                Ok(()) => {}
+                Err(error) => self.violated(&error, now),
             }
-            if !self.left_out.is_empty() {
-                self.close_left_out(now);
-            }
-            return;
         }
-        *bytes = &[];
+        if self.ended.is_some() {
+            *bytes = &[];
+        } else if !self.left_out.is_empty() {
+            self.close_left_out(now);
+        }
+    }
+
+    fn apply_frame(
+        &mut self,
+        frame: Raw<'_>,
+        now: Instant,
+        named: &mut impl FnMut(StreamId),
+    ) -> Result<(), CodecError> {
+        if let Some(data) = frame.data() {
+            let (offset, bytes) = data?;
+            named(frame.stream);
+            self.confirm_if_welcomed();
+            self.data(frame.stream, offset, bytes, now);
+        } else if let Some(ack) = frame.ack() {
+            let ack = ack?;
+            named(frame.stream);
+            self.confirm_if_welcomed();
+            self.acked(frame.stream, ack, now);
+        } else {
+            let frame = frame.decode()?;
+            frame.stream().into_iter().for_each(named);
+            self.confirm_if_welcomed();
+            self.handle_frame(&frame, now);
+        }
+        Ok(())
+    }
+
+    /// What came with the first HELLO does not show that its WELCOME arrived.
+    fn confirm_if_welcomed(&mut self) {
+        if self.control.welcomed_in.is_some() {
+            self.confirm();
+        }
     }
 
     /// Applies the deadlines that passed.
@@ -133,10 +166,6 @@ impl Session {
     }
 
     fn handle_frame(&mut self, frame: &Frame<'_>, now: Instant) {
-        // What came with the first HELLO does not show that its WELCOME arrived.
-        if self.control.welcomed_in.is_some() {
-            self.confirm();
-        }
         match (frame, self.role) {
             (Frame::Pad { .. } | Frame::Pong { .. }, _) => {}
             (
@@ -146,22 +175,19 @@ impl Session {
                     bytes,
                 },
                 _,
-            ) => {
-                let mutation = self.mutation;
-                self.receive(*stream, now, |s| s.receive.data(*offset, bytes, mutation));
-            }
+            ) => self.data(*stream, *offset, bytes, now),
             (Frame::Fin { stream, offset }, _) => {
                 self.receive(*stream, now, |s| s.receive.fin(*offset))
             }
             (
-                Frame::Ack {
+                &Frame::Ack {
                     stream,
                     ack,
                     limit,
                     rn,
                 },
                 _,
-            ) => self.acked(*stream, *ack, *limit, *rn, now),
+            ) => self.acked(stream, Ack { ack, limit, rn }, now),
             (
                 Frame::Reset {
                     stream: 0, code, ..
@@ -225,6 +251,13 @@ impl Session {
         }
     }
 
+    fn data(&mut self, id: StreamId, offset: u64, bytes: &[u8], now: Instant) {
+        let mutation = self.mutation;
+        self.receive(id, now, |stream| {
+            stream.receive.data(offset, bytes, mutation)
+        });
+    }
+
     fn receive(
         &mut self,
         id: StreamId,
@@ -254,7 +287,7 @@ impl Session {
         }
     }
 
-    fn acked(&mut self, id: StreamId, ack: u64, limit: u64, rn: Option<u64>, now: Instant) {
+    fn acked(&mut self, id: StreamId, Ack { ack, limit, rn }: Ack, now: Instant) {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };

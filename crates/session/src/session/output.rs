@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 use super::{Attachment, Role, Session, Welcoming, mutant::Mutation, stream::Stream};
 use crate::{
     Code, DetachReason, Frame, HEADER_LEN, Link, Position, StreamId, Timer, VERSION, Welcome,
+    frame::{Ack, put_ack, put_data},
     send::Segment,
 };
 
@@ -40,7 +41,9 @@ impl Session {
         let full = |out: &Vec<u8>| out.len() - start + DATA_OVERHEAD + MIN_PAYLOAD > max;
         while self.has_control_frame() && !full(out) && self.control_frame(out) {}
         let company = out.len() > start || self.acks_are_due || !self.send_queue.is_empty();
-        while company && !full(out) && self.ack_frame(out, now) {}
+        while company && !self.ack_queue.is_empty() && !full(out) {
+            self.ack_frame(out, now);
+        }
         while !full(out) && self.data_frame(out, max - (out.len() - start)) {}
         let any = out.len() > start;
         if any
@@ -63,7 +66,9 @@ impl Session {
         hello.prompt = prompt || self.attachment.as_ref().is_some_and(waits);
         self.control.hello = false;
         Frame::Hello(hello).encode(out);
-        while self.ack_frame(out, now) {}
+        while !self.ack_queue.is_empty() {
+            self.ack_frame(out, now);
+        }
     }
 
     /// How far what was transmitted gets a client that has all of it: what
@@ -215,12 +220,15 @@ impl Session {
         true
     }
 
-    fn ack_frame(&mut self, out: &mut Vec<u8>, now: Instant) -> bool {
+    /// One ACK, whose stream is taken from the queue.
+    fn ack_frame(&mut self, out: &mut Vec<u8>, now: Instant) {
         let Some(id) = self.ack_queue.pop_front() else {
+            return;
+        };
+        if self.ack_queue.is_empty() {
             self.acks_are_due = false;
             self.timers.stop(Timer::AckDelay);
-            return false;
-        };
+        }
         if let Some(stream) = self.streams.get_mut(id) {
             let with_rn = std::mem::take(&mut stream.tell_rn);
             stream.write_ack(id, with_rn, self.batch, self.mutation, out);
@@ -228,7 +236,6 @@ impl Session {
                 self.close(id, Code::Closed, "", false, None, now);
             }
         }
-        true
     }
 
     fn data_frame(&mut self, out: &mut Vec<u8>, room: usize) -> bool {
@@ -248,12 +255,7 @@ impl Session {
         stream.in_send_queue = false;
         let end = match stream.send.segment(room - DATA_OVERHEAD) {
             Some(Segment::Data { offset, bytes }) => {
-                Frame::Data {
-                    stream: id,
-                    offset,
-                    bytes,
-                }
-                .encode(out);
+                put_data(out, id, offset, bytes);
                 offset + bytes.len() as u64
             }
             Some(Segment::Fin { offset }) => {
@@ -281,12 +283,6 @@ impl Stream {
         self.acked_in = batch;
         let rn = with_rn.then(|| self.receive.rn());
         let (ack, limit) = self.receive.tell(mutation);
-        Frame::Ack {
-            stream: id,
-            ack,
-            limit,
-            rn,
-        }
-        .encode(out);
+        put_ack(out, id, Ack { ack, limit, rn });
     }
 }
