@@ -28,11 +28,11 @@ use tokio::{
     time::Sleep,
 };
 
-pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise};
+pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise, Up};
 use self::{
     attaching::Gap,
     attachment::{Attachment, Outcome},
-    ready::{Ready, TRANSPORT},
+    ready::{INBOX, Ready, TRANSPORT},
     streams::Streams,
 };
 use crate::{
@@ -66,8 +66,10 @@ pub(crate) struct SessionTask {
     sid: String,
     session: Session,
     inbox: mpsc::Receiver<Command>,
+    /// What a command wakes the task with.
+    commands: Ready,
     /// The last look into the inbox found nothing, so that the next command wakes the task.
-    inbox_was_empty: bool,
+    inbox_is_quiet: bool,
     attachment: Option<Attachment>,
     /// What the transport wakes the task with.
     transport: Ready,
@@ -127,7 +129,8 @@ impl SessionTask {
             sid,
             session,
             inbox,
-            inbox_was_empty: false,
+            commands: streams.ready().add(INBOX),
+            inbox_is_quiet: false,
             attachment: None,
             transport: streams.ready().add(TRANSPORT),
             transport_is_quiet: false,
@@ -154,6 +157,12 @@ impl SessionTask {
     ///
     /// A box, because a future has a copy of what is moved into it for each time that it is moved on.
     pub(crate) async fn run(mut self: Box<Self>) {
+        let ready = Arc::clone(self.streams.ready());
+        poll_fn(move |cx| {
+            ready.name_task(cx);
+            Poll::Ready(())
+        })
+        .await;
         poll_fn(|cx| self.poll(cx)).await;
         let code = self.session.ended().unwrap_or(Code::Closed);
         if let Some(attachment) = self.attachment.take() {
@@ -164,14 +173,10 @@ impl SessionTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.streams.ready().name_task(cx);
         for _ in 0..ROUNDS_PER_POLL {
             let now = now();
-            if self.streams.take_woken() {
-                self.transport.taken();
-                self.transport_is_quiet = false;
-            }
-            let mut again = self.take_commands(cx, now);
+            self.take_woken();
+            let mut again = self.take_commands(now);
             let flushes = !self.transport_is_quiet;
             again |= self.take_frames(now);
             self.session.handle_timeout(now);
@@ -184,7 +189,7 @@ impl SessionTask {
             self.streams.serve(&mut self.session, may_read, now);
             self.answer_uplinks(now);
             again |= self.transmit(flushes, now);
-            again |= self.handle_events(now);
+            again |= self.session.has_event() && self.handle_events(now);
             self.settle(self.session.buffered() + self.streams.buffered());
             if self.session.ended().is_some() && self.last_words_are_out(now) {
                 return Poll::Ready(());
@@ -195,6 +200,21 @@ impl SessionTask {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Takes note of what woke the task.
+    fn take_woken(&mut self) {
+        self.streams.take_woken(|source| match source {
+            TRANSPORT => {
+                self.transport.taken();
+                self.transport_is_quiet = false;
+            }
+            INBOX => {
+                self.commands.taken();
+                self.inbox_is_quiet = false;
+            }
+            _ => {}
+        });
     }
 
     /// Arms the timer for the next deadline and says whether it has passed already.
@@ -229,23 +249,23 @@ impl SessionTask {
     }
 
     /// Says whether there may be more.
-    fn take_commands(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        // Who sends one wakes the task, and it is there by then.
-        if self.inbox_was_empty && self.inbox.is_empty() {
+    fn take_commands(&mut self, now: Instant) -> bool {
+        if self.inbox_is_quiet {
             return false;
         }
         for _ in 0..INPUTS_PER_ROUND {
             // The registry keeps a sender as long as the session lives, so the channel stays open.
+            let cx = &mut self.commands.context();
             let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else {
-                self.inbox_was_empty = true;
+                self.inbox_is_quiet = true;
                 return false;
             };
-            self.inbox_was_empty = false;
             match command {
                 Command::Attach(attachment) => self.attach(*attachment, now),
                 Command::Promise(promise) => self.promise(*promise, now),
                 Command::Continue(continuation) => self.go_on(*continuation, now),
-                Command::Up { body, reply } => {
+                Command::Up(up) => {
+                    let Up { body, reply } = *up;
                     let named = self.session.handle_request(&body, now);
                     self.replies.push((named, reply));
                 }
@@ -315,7 +335,9 @@ impl SessionTask {
                     self.detach(n, Gap::Lost, now);
                 }
             }
-            self.handle_events(now);
+            if self.session.has_event() {
+                self.handle_events(now);
+            }
         }
         true
     }

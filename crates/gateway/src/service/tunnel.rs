@@ -156,7 +156,7 @@ fn write(
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
     let mut wrote = false;
-    loop {
+    while session.has_to_deliver(stream) {
         let written = {
             let mut runs = session.peek(stream);
             match (runs.next(), runs.next()) {

@@ -12,6 +12,8 @@ use crate::transport::{
 };
 
 /// What handlers ask of the task.
+///
+/// What is large is in a box: the inbox of each session has room for 32 of these from the beginning.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A transport that said HELLO.
@@ -21,15 +23,19 @@ pub(crate) enum Command {
     /// A downlink for an attachment that has a ticket.
     Continue(Box<Continuation>),
     /// Frames from an uplink request.
-    Up {
-        body: Bytes,
-        reply: oneshot::Sender<Vec<u8>>,
-    },
+    Up(Box<Up>),
     /// Tell the client that the gateway stops, and end the session somewhere in the second half
     /// of this time.
     GoAway { grace: Duration },
     /// End the session.
     End { code: Code, why: &'static str },
+}
+
+/// Frames from an uplink request, and the way to answer it.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) body: Bytes,
+    pub(crate) reply: oneshot::Sender<Vec<u8>>,
 }
 
 /// A transport that said HELLO, with the frames that came in the same message.

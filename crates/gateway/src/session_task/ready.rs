@@ -1,5 +1,5 @@
-//! What woke a session's task: its client's transport, or the backend of one of its streams. A wake
-//! names its source, so that a message costs one look at one socket however many there are.
+//! What woke a session's task: its client's transport, a command, or the backend of one of its streams.
+//! A wake names its source, so that a message costs one look at one socket however many there are.
 //!
 //! Invariants:
 //! - one task takes from the list, which tokio's tasks do under one waker for all of their lives, and
@@ -14,18 +14,21 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
-use perigee_session::StreamId;
+/// The id of a stream, or a number that no stream has.
+pub(crate) type Source = u64;
 
-/// A stream, or [`TRANSPORT`].
-pub(crate) type Source = StreamId;
+/// The client's transport.
+pub(crate) const TRANSPORT: Source = 1 << 32;
+/// The inbox of commands.
+pub(crate) const INBOX: Source = 1 << 33;
 
-/// The client's transport, where streams have their ids: no stream has this one.
-pub(crate) const TRANSPORT: Source = 0;
+/// No source.
+const NONE: Source = u64::MAX;
 
 /// The sources that want attention, and the task to wake for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReadyList {
-    /// The source that woke first, plus one; 0 for none. Nearly always it is the only one.
+    /// The source that woke first, or [`NONE`]. Nearly always it is the only one.
     first: AtomicU64,
     /// There may be others.
     any: AtomicBool,
@@ -56,26 +59,22 @@ impl ReadyList {
         debug_assert!(task.will_wake(cx.waker()));
     }
 
-    /// Moves the sources that want attention into `into`.
-    pub(crate) fn take(&self, into: &mut Vec<Source>) {
-        if self.first.load(Ordering::Relaxed) != 0 {
-            let first = self.first.swap(0, Ordering::Acquire);
-            into.extend(Source::try_from(first.wrapping_sub(1)));
+    /// Takes the sources that want attention.
+    pub(crate) fn take(&self, mut taken: impl FnMut(Source)) {
+        if self.first.load(Ordering::Relaxed) != NONE {
+            taken(self.first.swap(NONE, Ordering::Acquire));
         }
         if self.any.load(Ordering::Relaxed) {
             // In this order: what is pushed from now on sets it again.
             self.any.swap(false, Ordering::Acquire);
-            into.append(&mut self.others());
+            self.others().drain(..).for_each(taken);
         }
     }
 
     fn push(&self, source: Source) {
-        let is_first = self.first.compare_exchange(
-            0,
-            u64::from(source) + 1,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
+        let is_first =
+            self.first
+                .compare_exchange(NONE, source, Ordering::Release, Ordering::Relaxed);
         if is_first.is_err() {
             self.others().push(source);
             self.any.store(true, Ordering::Release);
@@ -130,6 +129,17 @@ impl Wake for Signal {
     }
 }
 
+impl Default for ReadyList {
+    fn default() -> Self {
+        Self {
+            first: AtomicU64::new(NONE),
+            any: AtomicBool::new(false),
+            others: Mutex::default(),
+            task: OnceLock::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +150,7 @@ mod tests {
         let (one, two) = (list.add(1), list.add(2));
         let take = || {
             let mut taken = Vec::new();
-            list.take(&mut taken);
+            list.take(|source| taken.push(source));
             taken
         };
         assert!(take().is_empty());
@@ -164,7 +174,7 @@ mod tests {
         let (mut wakes, mut taken) = (0, Vec::new());
         std::future::poll_fn(|cx| {
             list.name_task(cx);
-            list.take(&mut taken);
+            list.take(|source| taken.push(source));
             if wakes == 3 {
                 return std::task::Poll::Ready(());
             }

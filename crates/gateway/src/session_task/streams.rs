@@ -12,7 +12,7 @@ use std::{
 
 use perigee_session::{ById, Code, Session, StreamId, StreamStats};
 
-use super::ready::{Ready, ReadyList, Source, TRANSPORT};
+use super::ready::{Ready, ReadyList, Source};
 use crate::{
     ops::{
         access_log::{Client, StreamRecord},
@@ -28,8 +28,8 @@ use crate::{
 pub(super) struct Streams {
     by_id: ById<Entry>,
     ready: Arc<ReadyList>,
-    /// What woke the task and was not looked at yet.
-    woken: Vec<Source>,
+    /// Streams whose backend woke the task, and that were not looked at yet.
+    woken: Vec<StreamId>,
     /// Streams that the session has something for, which were not looked at yet.
     noted: Vec<StreamId>,
     /// What services hold beside the session.
@@ -60,10 +60,13 @@ impl Streams {
         &self.ready
     }
 
-    /// Takes what woke the task, for [`Streams::serve`], and says whether the transport did.
-    pub(super) fn take_woken(&mut self) -> bool {
-        self.ready.take(&mut self.woken);
-        self.woken.contains(&TRANSPORT)
+    /// Takes what woke the task: streams for [`Streams::serve`], and `other` is told of what is none.
+    pub(super) fn take_woken(&mut self, mut other: impl FnMut(Source)) {
+        let woken = &mut self.woken;
+        self.ready.take(|source| match StreamId::try_from(source) {
+            Ok(stream) => woken.push(stream),
+            Err(_) => other(source),
+        });
     }
 
     /// Starts a stream if policy permits it, and otherwise resets it. `transport` is the one in use;
@@ -110,7 +113,7 @@ impl Streams {
             }
         }
         let entry = Entry {
-            ready: self.ready.add(id),
+            ready: self.ready.add(id.into()),
             is_noted: false,
             record,
             leg,

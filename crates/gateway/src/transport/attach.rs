@@ -106,7 +106,7 @@ impl Attach {
                 Command::Attach(attachment) => (attachment.downlink, Code::Lost),
                 Command::Promise(_)
                 | Command::Continue(_)
-                | Command::Up { .. }
+                | Command::Up(_)
                 | Command::GoAway { .. }
                 | Command::End { .. } => {
                     unreachable!("what was sent is what comes back")

@@ -15,7 +15,7 @@ use super::form;
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
     http1::Known,
-    session_task::Command,
+    session_task::{Command, Up},
     shared::Shared,
 };
 
@@ -62,7 +62,7 @@ pub(crate) async fn apply(
 ) -> Result<Vec<u8>, Refusal> {
     let (reply, frames) = oneshot::channel();
     commands
-        .send(Command::Up { body, reply })
+        .send(Command::Up(Box::new(Up { body, reply })))
         .await
         .map_err(|_| lost())?;
     frames.await.map_err(|_| lost())
