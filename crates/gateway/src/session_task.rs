@@ -87,8 +87,8 @@ pub(crate) struct SessionTask {
     /// When a client counts as away that only has to ask for the next reply.
     away_at: Option<Instant>,
     tickets: Arc<Tickets>,
-    /// Where the newest attachment with a ticket began.
-    promised: Option<(u32, Position)>,
+    /// Where the newest attachment with a ticket began; few sessions have one.
+    promised: Option<Box<(u32, Position)>>,
     /// There is no transport between two replies, which says nothing of the client.
     link_has_gaps: bool,
     /// The last transport was lost rather than ended: the next one is a resume.

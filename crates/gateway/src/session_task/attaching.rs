@@ -81,7 +81,7 @@ impl SessionTask {
             Attach::Stale => _ = reply.send(Err(Code::Rotate)),
             Attach::Newest { .. } => {
                 self.supersede(now);
-                self.promised = Some((hello.n, self.session.position()));
+                self.promised = Some(Box::new((hello.n, self.session.position())));
                 self.link_has_gaps = true;
                 self.update_resume_timeout();
                 self.detach(hello.n, Gap::BetweenReplies, now);
@@ -101,7 +101,7 @@ impl SessionTask {
             downlink,
             verdict,
         } = continuation;
-        let outcome = match &self.promised {
+        let outcome = match self.promised.as_deref() {
             Some((promised, start)) if *promised == n => {
                 let from = position.as_ref().unwrap_or(start);
                 self.session
