@@ -48,19 +48,19 @@ pub fn encode(message: &Message, version: Version) -> Result<Bytes, Error> {
     Ok(Bytes::from(out))
 }
 
-/// Writes down the head of a frame with the empty line behind it, for a body that is passed on as it comes.
+/// Appends the head of a frame to `out`, with the empty line behind it, for a body that is passed on as it comes.
 ///
 /// The body has to be as long as `content-length` says, or without NUL if there is none, and NUL ends the frame.
 ///
 /// # Errors
 ///
-/// As [`encode`] has for headers.
-pub fn encode_head(frame: &Frame, version: Version) -> Result<Bytes, Error> {
+/// As [`encode`] has for headers. Then `out` is as it was.
+pub fn encode_head(frame: &Frame, version: Version, out: &mut Vec<u8>) -> Result<(), Error> {
     content_length(frame)?;
-    let mut out = Vec::with_capacity(64 + 32 * frame.headers.len());
-    write_head(frame.command, &frame.headers, version, &mut out)?;
+    let len = out.len();
+    write_head(frame.command, &frame.headers, version, out).inspect_err(|_| out.truncate(len))?;
     out.push(b'\n');
-    Ok(Bytes::from(out))
+    Ok(())
 }
 
 fn write_head(
@@ -123,14 +123,18 @@ mod tests {
         let frame = Frame::new(Command::Send)
             .with("destination", "/queue/a:b")
             .with("content-length", "5");
-        let head = encode_head(&frame, Version::V1_2).expect("the headers can be written");
+        let mut head = Vec::new();
+        encode_head(&frame, Version::V1_2, &mut head).expect("the headers can be written");
         let whole = encode(&Message::Frame(frame.with_body("hello")), Version::V1_2);
         assert_eq!(whole.as_deref(), Ok(&[&head[..], b"hello\0"].concat()[..]));
         let wrong = Frame::new(Command::Send).with("content-length", "-1");
         assert_eq!(
-            encode_head(&wrong, Version::V1_2),
+            encode_head(&wrong, Version::V1_2, &mut head),
             Err(Error::InvalidContentLength)
         );
+        let (before, wrong) = (head.clone(), Frame::new(Command::Send).with("a", "\0"));
+        let refused = encode_head(&wrong, Version::V1_2, &mut head);
+        assert_eq!((refused, head), (Err(Error::NulInHead), before));
     }
 
     fn written(frame: Frame, version: Version) -> Result<String, Error> {

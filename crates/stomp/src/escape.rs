@@ -66,7 +66,11 @@ impl Escapes {
     }
 
     fn escape(self, text: &str, out: &mut Vec<u8>) -> Result<(), Error> {
-        for &byte in text.as_bytes() {
+        let mut rest = text.as_bytes();
+        // What needs no escape, which is nearly everything, is taken as a whole.
+        while let Some(at) = rest.iter().position(|&byte| may_need_escape(byte)) {
+            out.extend_from_slice(&rest[..at]);
+            let byte = rest[at];
             match (byte, self) {
                 (0, _) => return Err(Error::NulInHead),
                 // 1.1 has CR as it is, but a reader that takes CR LF for a line end would lose it.
@@ -79,9 +83,15 @@ impl Escapes {
                 (b'\\', Self::V1_1 | Self::V1_2) => out.extend_from_slice(b"\\\\"),
                 _ => out.push(byte),
             }
+            rest = &rest[at + 1..];
         }
+        out.extend_from_slice(rest);
         Ok(())
     }
+}
+
+fn may_need_escape(byte: u8) -> bool {
+    matches!(byte, 0 | b'\n' | b'\r' | b':' | b'\\')
 }
 
 #[cfg(test)]

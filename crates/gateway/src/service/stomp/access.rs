@@ -64,7 +64,8 @@ impl Access {
         frame.check(version).map_err(Refused::invalid)?;
         for Header { name, .. } in &frame.headers {
             // Some brokers trim names, and would read another header than we do.
-            if name.trim() != name || name.contains(char::is_control) {
+            let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+            if !is_plain && (name.trim() != name || name.contains(char::is_control)) {
                 return Err(Refused::new(
                     Code::Protocol,
                     "not a valid STOMP frame",

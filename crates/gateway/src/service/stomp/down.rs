@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use perigee_session::Code;
 use perigee_stomp::{Command, Frame, HeartBeat, HeartBeats, Part, Version, encode_head};
 
@@ -14,7 +14,7 @@ pub(super) struct Down {
     /// Messages are whole frames, if these are not too long.
     whole: bool,
     /// What is held of a frame that is not complete.
-    held: BytesMut,
+    held: Vec<u8>,
     /// The client has a part of a frame.
     is_cut: bool,
     saw_error: bool,
@@ -24,7 +24,7 @@ impl Down {
     pub(super) fn new(whole: bool) -> Self {
         Self {
             whole,
-            held: BytesMut::new(),
+            held: Vec::new(),
             is_cut: false,
             saw_error: false,
         }
@@ -44,9 +44,25 @@ impl Down {
         self.held.len()
     }
 
-    /// Bytes of a frame.
+    /// A frame begins.
+    fn begin(
+        &mut self,
+        frame: &Frame,
+        version: Version,
+        out: &mut Output,
+    ) -> Result<(), perigee_stomp::Error> {
+        encode_head(frame, version, &mut self.held)?;
+        self.pass_on_what_is_cut(out);
+        Ok(())
+    }
+
+    /// Bytes of its body.
     fn push(&mut self, bytes: &[u8], out: &mut Output) {
         self.held.extend_from_slice(bytes);
+        self.pass_on_what_is_cut(out);
+    }
+
+    fn pass_on_what_is_cut(&mut self, out: &mut Output) {
         if self.whole && !self.is_cut && self.held.len() <= WHOLE_BYTES {
             return;
         }
@@ -60,8 +76,7 @@ impl Down {
     fn end(&mut self, out: &mut Output) {
         self.held.extend_from_slice(b"\0");
         if self.whole && !self.is_cut {
-            let frame = std::mem::take(&mut self.held);
-            out.send_client(message(frame.into()));
+            out.send_client(message(std::mem::take(&mut self.held)));
         } else if self.whole {
             self.pass_on(out);
         }
@@ -76,7 +91,7 @@ impl Down {
     }
 
     fn pass_on(&mut self, out: &mut Output) {
-        out.send_client(Message::Binary(std::mem::take(&mut self.held).freeze()));
+        out.send_client(Message::Binary(std::mem::take(&mut self.held).into()));
     }
 }
 
@@ -142,8 +157,7 @@ impl Stomp {
                         Command::Error => self.down.saw_error = true,
                         _ => {}
                     }
-                    let head = encode_head(&frame, self.version).map_err(broken)?;
-                    self.down.push(&head, out);
+                    self.down.begin(&frame, self.version, out).map_err(broken)?;
                 }
                 Part::Body(bytes) => self.down.push(bytes, out),
                 Part::End => self.down.end(out),

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
 use perigee_session::Code;
 use perigee_stomp::{Command, Frame, Part, Version, encode_head};
 
@@ -12,6 +11,9 @@ use crate::service::Output;
 /// Why a frame is refused, and the receipt that it asked for.
 type Refusal = (Refused, Option<String>);
 
+/// Room for what a head may have that the client's own had not: CONNECT gets headers of ours.
+const HEAD_ROOM: usize = 64;
+
 impl Stomp {
     /// Takes bytes of the client off the front of `input`, as far as they can be understood by now.
     pub(super) fn pass_up(
@@ -20,13 +22,13 @@ impl Stomp {
         now: Instant,
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        let mut up = BytesMut::new();
+        let mut up = Vec::with_capacity(input.len() + HEAD_ROOM);
         let passed = self.read_client(input, &mut up, now);
         if !up.is_empty() {
             if let Some(beats) = &mut self.broker_beats {
                 beats.sent(now);
             }
-            out.send_backend(up.freeze());
+            out.send_backend(up);
         }
         passed
     }
@@ -34,7 +36,7 @@ impl Stomp {
     fn read_client(
         &mut self,
         input: &mut &[u8],
-        up: &mut BytesMut,
+        up: &mut Vec<u8>,
         now: Instant,
     ) -> Result<(), Refusal> {
         while self.sending.is_some() || matches!(self.stage, Stage::New | Stage::Open) {
@@ -46,15 +48,15 @@ impl Stomp {
                 // The gateway has its own with the broker.
                 Part::HeartBeat => {}
                 Part::Head(mut frame) => {
-                    let head = match self.stage {
+                    let admitted = match self.stage {
                         Stage::New => self.greet(&mut frame),
                         _ => self.admit(&mut frame),
                     };
                     let receipt = || frame.header("receipt").map(str::to_owned);
-                    let head = head
-                        .and_then(|()| encode_head(&frame, self.version).map_err(Refused::invalid))
-                        .map_err(|why| (why, receipt()))?;
-                    up.extend_from_slice(&head);
+                    let head = admitted.and_then(|()| {
+                        encode_head(&frame, self.version, up).map_err(Refused::invalid)
+                    });
+                    head.map_err(|why| (why, receipt()))?;
                     self.sending = Some(frame.command);
                 }
                 Part::Body(bytes) => {
@@ -130,8 +132,14 @@ impl Stomp {
 /// Of headers with one name the first counts; a broker that took another one would be told something else
 /// than was checked.
 fn only_first(frame: &mut Frame) {
-    let mut seen = std::collections::BTreeSet::new();
-    frame
-        .headers
-        .retain(|header| seen.insert(header.name.clone()));
+    let mut at = 1;
+    // A head has a few headers, and at most 64.
+    while at < frame.headers.len() {
+        let (before, from) = frame.headers.split_at(at);
+        if before.iter().any(|header| header.name == from[0].name) {
+            frame.headers.remove(at);
+        } else {
+            at += 1;
+        }
+    }
 }
