@@ -9,10 +9,10 @@
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{Buf, Bytes};
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, StreamExt};
 use perigee_session::{Code, StreamStats};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
@@ -29,13 +29,14 @@ pub(crate) use crate::service::{
     Caller, Framing, Leg, Message as ServiceMessage, begin, words_for_unreached, xmpp_client_limits,
 };
 use crate::{
+    aside::Aside,
     backend::Unreached,
     http::{Asker, Refusal},
     net::now,
     ops::access_log::{self, StreamRecord},
     policy::{self, Permit, ServiceName},
     shared::Shared,
-    websocket::{Handshake, NotWebSocket, Silence, WebSocket},
+    websocket::{Handshake, Heard, NotWebSocket, Pieces, Silence, WebSocket},
 };
 
 /// For a client to take what it is told when the gateway stops.
@@ -106,6 +107,7 @@ pub(crate) async fn enter(
                 websocket,
                 takes_binary: door.takes_binary,
                 up: Bytes::new(),
+                client_is_quiet: false,
                 has_left: false,
                 broken: None,
                 stats: StreamStats::default(),
@@ -147,6 +149,8 @@ struct Visit<'a> {
     takes_binary: bool,
     /// What of the last message the service has not taken yet.
     up: Bytes,
+    /// It said nothing when it was listened to last, and wakes when it does.
+    client_is_quiet: bool,
     /// The client closed its WebSocket, or lost it.
     has_left: bool,
     /// Why the gateway ends a WebSocket that it cannot read on.
@@ -181,21 +185,36 @@ impl Visit<'_> {
                 return (None, (code, ""));
             }
         };
-        let carried = poll_fn(|cx| {
-            let client = &mut Context::from_waker(cx.waker());
+        let (client, backend, ending) = (Aside::new(), Aside::new(), Aside::new());
+        let mut ended = pin!(shared.ending.cancelled());
+        let mut carry = |cx: &mut Context<'_>| {
+            if client.take(cx) {
+                self.client_is_quiet = false;
+            }
+            if backend.take(cx) {
+                leg.backend_woke();
+            }
+            let (client, backend) = (&mut client.context(), &mut backend.context());
             if let Poll::Ready(code) = silence.poll(&mut self.websocket, cx, client) {
                 return Poll::Ready(Ok((code, "")));
             }
-            self.carry(&mut leg, &mut silence, cx)
-        });
-        let end = tokio::select! {
-            biased;
-            carried = carried => carried.unwrap_or_else(|error: io::Error| {
+            if let Poll::Ready(end) = self.carry(&mut leg, &mut silence, client, backend) {
+                return Poll::Ready(end);
+            }
+            match ending.turn(cx) {
+                Some(mut own) => ended
+                    .as_mut()
+                    .poll(&mut own)
+                    .map(|()| Ok((Code::GoingAway, ""))),
+                None => Poll::Pending,
+            }
+        };
+        let end = poll_fn(&mut carry)
+            .await
+            .unwrap_or_else(|error: io::Error| {
                 record.detail = Some(format!("backend: {error}"));
                 (Code::Reset, "")
-            }),
-            () = shared.ending.cancelled() => (Code::GoingAway, ""),
-        };
+            });
         if end.0 == Code::GoingAway {
             leg.gateway_stops(now());
             _ = timeout(
@@ -229,31 +248,34 @@ impl Visit<'_> {
         &mut self,
         leg: &mut Leg,
         silence: &mut Silence,
-        cx: &mut Context<'_>,
+        client: &mut Context<'_>,
+        backend: &mut Context<'_>,
     ) -> Poll<io::Result<(Code, &'static str)>> {
         loop {
             let now = now();
-            let took = self.take_up(leg, silence, cx);
+            let took = self.take_up(leg, silence, now, client);
             if self.has_left {
                 let end = self.broken.map_or((Code::Closed, ""), |broken| broken.end);
                 return Poll::Ready(Ok(end));
             }
             let may_read = !self.shared.memory_is_full();
-            let again = leg.pump(may_read, now, cx)?;
-            let sent = self.send_down(leg, cx);
+            let pumped = leg.pump(may_read, now, backend)?;
+            let sent = self.send_down(leg, client);
             self.settle(leg.buffered() + self.up.len() as u64);
             if self.has_left {
                 return Poll::Ready(Ok((Code::Closed, "")));
             }
             if let Some(end) = leg.ended() {
-                let flushed = ready!(Pin::new(&mut self.websocket).poll_flush(cx));
+                let flushed = ready!(Pin::new(&mut self.websocket).poll_flush(client));
                 return Poll::Ready(Ok(flushed.map_or((Code::Closed, ""), |()| end)));
             }
-            if again {
-                cx.waker().wake_by_ref();
+            if pumped.again {
+                backend.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !took && !sent {
+            // What was moved may have made room for what waits.
+            let waits = !self.up.is_empty() || leg.waits_for_client();
+            if !waits || !(took || pumped.any || sent) {
                 return Poll::Pending;
             }
         }
@@ -272,11 +294,17 @@ impl Visit<'_> {
     }
 
     /// Offers the service one message after the other, and says whether it took any.
-    fn take_up(&mut self, leg: &mut Leg, silence: &mut Silence, cx: &mut Context<'_>) -> bool {
+    fn take_up(
+        &mut self,
+        leg: &mut Leg,
+        silence: &mut Silence,
+        now: Instant,
+        client: &mut Context<'_>,
+    ) -> bool {
         let mut took = false;
         loop {
             while !self.up.is_empty() {
-                let taken = leg.offer(&self.up, now());
+                let taken = leg.offer(&self.up, now);
                 if taken == 0 {
                     // Who is not listened to cannot be heard.
                     silence.broken();
@@ -286,40 +314,70 @@ impl Visit<'_> {
                 self.stats.delivered += taken as u64;
                 took = true;
             }
-            let Poll::Ready(message) = Pin::new(&mut self.websocket).poll_next(cx) else {
+            if self.client_is_quiet || self.has_left {
+                return took;
+            }
+            let heard = self.poll_hear(leg, now, client);
+            let Poll::Ready((any, result)) = heard else {
+                self.client_is_quiet = true;
                 return took;
             };
+            took |= any;
             silence.broken();
-            match message {
-                Some(Ok(Message::Binary(_))) if !self.takes_binary => {
-                    self.breaks(
-                        Code::Protocol,
-                        "a message that is not text",
-                        Some(CloseCode::Unsupported),
-                    );
-                    return took;
-                }
-                Some(Ok(Message::Binary(bytes))) => self.up = bytes,
-                Some(Ok(Message::Text(text))) => self.up = text.into(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                Some(Err(Error::Capacity(_))) => {
+            match result {
+                Ok(()) => {}
+                Err(Error::Capacity(_)) => {
                     self.breaks(Code::Limit, "a message beyond the limit", None);
-                    return took;
                 }
-                Some(Err(Error::Utf8(_))) => {
-                    self.breaks(
-                        Code::Protocol,
-                        "text that is not UTF-8",
-                        Some(CloseCode::Invalid),
-                    );
-                    return took;
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => {
-                    self.has_left = true;
-                    return took;
-                }
+                Err(Error::Utf8(_)) => self.breaks(
+                    Code::Protocol,
+                    "text that is not UTF-8",
+                    Some(CloseCode::Invalid),
+                ),
+                Err(_) => self.has_left = true,
             }
         }
+    }
+
+    /// Reads once, and offers the service what came, message by message, until it takes no more. Says
+    /// whether it took any, too.
+    fn poll_hear(
+        &mut self,
+        leg: &mut Leg,
+        now: Instant,
+        client: &mut Context<'_>,
+    ) -> Poll<(bool, Result<(), Error>)> {
+        let mut took = false;
+        let (up, stats, takes_binary) = (&mut self.up, &mut self.stats, self.takes_binary);
+        let (mut has_closed, mut is_broken) = (false, false);
+        let heard = self.websocket.poll_hear(Pieces::Messages, client, |heard| {
+            let bytes = match heard {
+                Heard::Bytes(_) if !takes_binary => {
+                    is_broken = true;
+                    return false;
+                }
+                Heard::Bytes(bytes) => bytes,
+                Heard::Text(text) => text.as_bytes(),
+                Heard::Closed => {
+                    has_closed = true;
+                    return false;
+                }
+            };
+            let taken = leg.offer(bytes, now);
+            stats.delivered += taken as u64;
+            took |= taken > 0;
+            if taken < bytes.len() {
+                *up = Bytes::copy_from_slice(&bytes[taken..]);
+            }
+            up.is_empty()
+        });
+        let result = ready!(heard);
+        self.has_left |= has_closed;
+        if is_broken {
+            let close = Some(CloseCode::Unsupported);
+            self.breaks(Code::Protocol, "a message that is not text", close);
+        }
+        Poll::Ready((took, result))
     }
 
     fn breaks(&mut self, code: Code, text: &'static str, close: Option<CloseCode>) {

@@ -194,7 +194,10 @@ impl Tunnel {
                     Heard::Bytes(bytes) => bytes,
                     // A text message's bytes are bytes too; they are never sent back as text.
                     Heard::Text(text) => text.as_bytes(),
-                    Heard::Closed => return *up_closed = true,
+                    Heard::Closed => {
+                        *up_closed = true;
+                        return true;
+                    }
                 };
                 let mut taken = 0;
                 if up.is_empty()
@@ -206,6 +209,7 @@ impl Tunnel {
                     stats.delivered += len as u64;
                 }
                 up.extend_from_slice(&bytes[taken..]);
+                true
             });
             match ready!(heard) {
                 Ok(()) => silence.broken(),

@@ -35,12 +35,35 @@ pub(crate) struct Leg {
     service: Box<dyn Service>,
     out: Output,
     connection: Connection,
-    /// The backend's end of file was seen.
-    read_closed: bool,
+    reading: Reading,
     writing: Writing,
     /// Why the backend takes no more, though it did not end.
     write_failure: Option<io::Error>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The timer will wake who pumped last.
+    timer_is_armed: bool,
+}
+
+/// The way from the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// There may be something.
+    Open,
+    /// There was no room for what it may say.
+    Stopped,
+    /// There was nothing, and it wakes when there is.
+    Quiet,
+    /// The end was seen.
+    Ended,
+}
+
+/// What became of an attempt to move something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pumped {
+    /// Something was moved.
+    pub(crate) any: bool,
+    /// There may be more, though nothing will wake for it.
+    pub(crate) again: bool,
 }
 
 /// The way to the backend.
@@ -59,10 +82,11 @@ impl Leg {
             service,
             out,
             connection,
-            read_closed: false,
+            reading: Reading::Open,
             writing: Writing::Open,
             write_failure: None,
             timer: None,
+            timer_is_armed: false,
         }
     }
 
@@ -109,47 +133,78 @@ impl Leg {
         self.out.has_for_client()
     }
 
+    /// The backend may have something to say: what was polled with it woke.
+    pub(crate) fn backend_woke(&mut self) {
+        if self.reading == Reading::Quiet {
+            self.reading = Reading::Open;
+        }
+    }
+
+    /// Whether the backend is not read until the client has taken something.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.reading == Reading::Stopped
+    }
+
     /// Moves what can be moved between the service and its backend, which is not read while
-    /// `may_read` is false. Says whether it should be called again though nothing will wake it.
+    /// `may_read` is false, nor before [`Leg::backend_woke`] when it had nothing the last time.
+    /// It is for one task to call, which polls under one waker.
     pub(crate) fn pump(
         &mut self,
         may_read: bool,
         now: Instant,
         cx: &mut Context<'_>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Pumped> {
         if self.service.deadline().is_some_and(|at| at <= now) {
             self.service.expired(now, &mut self.out);
         }
+        let mut any = false;
         let mut turn = TURN_BYTES;
         loop {
-            self.write(cx);
-            let has_room =
-                self.out.client_bytes < QUEUE_BYTES && self.out.backend_bytes < 2 * QUEUE_BYTES;
-            if self.read_closed || !may_read || !has_room || self.out.end.is_some() {
+            any |= self.write(cx);
+            if matches!(self.reading, Reading::Quiet | Reading::Ended)
+                || self.out.end.is_some()
+                || !may_read
+            {
                 break;
             }
+            let has_room =
+                self.out.client_bytes < QUEUE_BYTES && self.out.backend_bytes < 2 * QUEUE_BYTES;
+            if !has_room {
+                self.reading = Reading::Stopped;
+                break;
+            }
+            self.reading = Reading::Open;
             if turn == 0 {
-                return Ok(true);
+                return Ok(Pumped { any, again: true });
             }
             match self.read(now, cx)? {
-                Poll::Ready(len) => turn = turn.saturating_sub(len),
-                Poll::Pending => break,
+                Poll::Ready(len) => {
+                    any = true;
+                    turn = turn.saturating_sub(len);
+                }
+                Poll::Pending => self.reading = Reading::Quiet,
             }
         }
-        match self.service.deadline() {
-            Some(at) => Ok(self.wake_at(at, cx)),
-            None => Ok(false),
-        }
+        let again = match self.service.deadline() {
+            Some(at) => self.wake_at(at, now, cx),
+            None => false,
+        };
+        Ok(Pumped { any, again })
     }
 
     /// Wakes at this time; true if it has come.
-    pub(crate) fn wake_at(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn wake_at(&mut self, at: Instant, now: Instant, cx: &mut Context<'_>) -> bool {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(at.into())));
-        if timer.deadline() != at.into() {
-            timer.as_mut().reset(at.into());
+        // Deadlines move away with every message. One that is armed too early wakes once in vain, which
+        // costs less than to arm it anew each time.
+        let armed = timer.deadline().into_std();
+        if self.timer_is_armed && now < armed && armed <= at {
+            return false;
         }
+        timer.as_mut().reset(at.into());
+        self.timer_is_armed = true;
         timer.as_mut().poll(cx).is_ready()
     }
 
@@ -166,7 +221,7 @@ impl Leg {
         } else if self.out.end.is_some() {
             self.out.end
         } else {
-            self.read_closed.then_some((Code::Closed, ""))
+            (self.reading == Reading::Ended).then_some((Code::Closed, ""))
         }
     }
 
@@ -183,7 +238,7 @@ impl Leg {
     /// Leaves the backend: what is in the queue for it is sent, with last words unless the client
     /// said them, and the connection is closed in good order if the backend takes them in time.
     pub(crate) async fn goodbye(mut self) {
-        if self.read_closed {
+        if self.reading == Reading::Ended {
             return;
         }
         self.client_left(now());
@@ -218,7 +273,7 @@ impl Leg {
                 Poll::Ready(len) => len?,
             };
             if len == 0 {
-                self.read_closed = true;
+                self.reading = Reading::Ended;
                 if let Some(error) = self.write_failure.take() {
                     return Err(error);
                 }
@@ -231,35 +286,47 @@ impl Leg {
         })
     }
 
-    /// Writes what the backend takes. A backend that takes no more may still have something to
-    /// say, such as why: so it is read to the end.
-    fn write(&mut self, cx: &mut Context<'_>) {
-        if self.writing != Writing::Closed
-            && let Err(error) = self.try_write(cx)
-        {
-            self.writing = Writing::Closed;
-            self.write_failure = Some(error);
+    /// Writes what the backend takes, and says whether that was anything. A backend that takes no more
+    /// may still have something to say, such as why: so it is read to the end.
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut wrote = false;
+        if self.writing != Writing::Closed {
+            match self.try_write(cx) {
+                Ok(any) => wrote = any,
+                Err(error) => {
+                    self.writing = Writing::Closed;
+                    self.write_failure = Some(error);
+                }
+            }
         }
-        if self.writing == Writing::Closed {
+        if self.writing == Writing::Closed && !self.out.backend.is_empty() {
             self.out.backend.clear();
             self.out.backend_bytes = 0;
+            // What waited for room need not wait.
+            wrote = true;
         }
+        wrote
     }
 
-    fn try_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn try_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let queue = &mut self.out.backend;
         let mut wrote = false;
         while !queue.is_empty() {
-            let mut runs = [IoSlice::new(&[]); MAX_RUNS];
-            let mut count = 0;
-            for (slot, run) in runs.iter_mut().zip(&*queue) {
-                *slot = IoSlice::new(run);
-                count += 1;
-            }
-            let mut taken = match self.connection.poll_write(cx, &runs[..count])? {
+            let written = if let (1, Some(run)) = (queue.len(), queue.front()) {
+                self.connection.poll_write(cx, &[IoSlice::new(run)])
+            } else {
+                let mut runs = [IoSlice::new(&[]); MAX_RUNS];
+                let count = runs
+                    .iter_mut()
+                    .zip(&*queue)
+                    .map(|(slot, run)| *slot = IoSlice::new(run))
+                    .count();
+                self.connection.poll_write(cx, &runs[..count])
+            };
+            let mut taken = match written? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(taken) => taken,
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(wrote),
             };
             wrote = true;
             self.out.backend_bytes -= taken;
@@ -280,6 +347,6 @@ impl Leg {
         if self.writing == Writing::Ending && self.connection.poll_shutdown(cx)?.is_ready() {
             self.writing = Writing::Closed;
         }
-        Ok(())
+        Ok(wrote)
     }
 }

@@ -131,11 +131,12 @@ impl ServiceStream {
         let State::Open(leg) = &mut self.state else {
             return Ok(false);
         };
+        leg.backend_woke();
         loop {
             let taken = take_up(session, self.stream, self.ahead, leg, now);
             self.ahead += taken;
             let has_room = self.down.is_empty() && session.room(self.stream) > 0;
-            let again = leg.pump(may_read && has_room, now, cx)?;
+            let pumped = leg.pump(may_read && has_room, now, cx)?;
             if leg.is_delivered() && self.ahead > 0 {
                 session.consume(self.stream, self.ahead, now);
                 self.ahead = 0;
@@ -154,8 +155,8 @@ impl ServiceStream {
             if !self.down.is_empty() || session.room(self.stream) == 0 {
                 session.await_room(self.stream);
             }
-            if again || (taken == 0 && !sent) {
-                return Ok(again);
+            if pumped.again || (taken == 0 && !pumped.any && !sent) {
+                return Ok(pumped.again);
             }
         }
     }
@@ -184,7 +185,7 @@ impl ServiceStream {
             return false;
         }
         session.await_room(self.stream);
-        leg.wake_at(reset_at, cx)
+        leg.wake_at(reset_at, now, cx)
     }
 
     /// The stream is over: the backend is left with last words. `counted` is the backend's place

@@ -143,14 +143,15 @@ impl Downlink {
         mut take: impl FnMut(&[u8]),
     ) -> Poll<Input> {
         let mut input = Input::Frames;
-        let heard = self
-            .websocket
-            .poll_hear(Pieces::Messages, cx, |heard| match (heard, &input) {
+        let heard = self.websocket.poll_hear(Pieces::Messages, cx, |heard| {
+            match (heard, &input) {
                 (Heard::Bytes(message), Input::Frames) => take(message),
                 (Heard::Closed, Input::Frames) => input = Input::Gone,
                 (Heard::Text(_), Input::Frames) => input = Input::Violation,
                 (_, Input::Violation | Input::Gone) => {}
-            });
+            }
+            true
+        });
         Poll::Ready(match (ready!(heard), input) {
             (Ok(()), input) | (Err(_), input @ Input::Violation) => input,
             (Err(Error::Capacity(_) | Error::AttackAttempt), _) => Input::Violation,

@@ -156,7 +156,8 @@ impl WebSocket {
         self.send(Message::Close(frame)).await
     }
 
-    /// Reads once at most, and hands on all messages that are whole then.
+    /// Reads once at most, and hands on all messages that are whole then. `hear` says whether it takes
+    /// more: with [`Pieces::Messages`] what it does not take is kept for the next call.
     ///
     /// # Errors
     ///
@@ -165,7 +166,7 @@ impl WebSocket {
         &mut self,
         pieces: Pieces,
         cx: &mut Context<'_>,
-        mut hear: impl FnMut(Heard<'_>),
+        mut hear: impl FnMut(Heard<'_>) -> bool,
     ) -> Poll<Result<(), Error>> {
         self.answer(cx);
         if self.is_deaf {
@@ -265,13 +266,14 @@ impl WebSocket {
         &mut self,
         bytes: &mut [u8],
         pieces: Pieces,
-        hear: &mut impl FnMut(Heard<'_>),
+        hear: &mut impl FnMut(Heard<'_>) -> bool,
     ) -> Result<(), Error> {
         let mut at = 0;
         let mut joined = 0..0;
+        let mut takes_more = true;
         self.wanted = 0;
         let result = loop {
-            if self.is_deaf {
+            if self.is_deaf || !takes_more {
                 break Ok(());
             }
             let (is_text, payload) = match self.front(&bytes[at..]) {
@@ -292,15 +294,15 @@ impl WebSocket {
                     }
                     let frame = &bytes[at..at + len];
                     at += len;
-                    match self.ask_library(frame, ends) {
+                    takes_more = match self.ask_library(frame, ends) {
                         Ok(Some(Message::Binary(bytes))) => hear(Heard::Bytes(&bytes)),
                         Ok(Some(Message::Text(text))) => hear(Heard::Text(&text)),
                         Ok(Some(Message::Close(_))) => hear(Heard::Closed),
                         Ok(
                             None | Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)),
-                        ) => {}
+                        ) => true,
                         Err(error) => break Err(error),
-                    }
+                    };
                     continue;
                 }
                 Ok(Front::Cut { wanted }) => {
@@ -317,11 +319,11 @@ impl WebSocket {
                     hear(Heard::Bytes(&bytes[mem::take(&mut joined)]));
                 }
                 match str::from_utf8(&bytes[payload]) {
-                    Ok(text) => hear(Heard::Text(text)),
+                    Ok(text) => takes_more = hear(Heard::Text(text)),
                     Err(error) => break Err(error.into()),
                 }
             } else if pieces == Pieces::Messages {
-                hear(Heard::Bytes(&bytes[payload]));
+                takes_more = hear(Heard::Bytes(&bytes[payload]));
             } else if joined.is_empty() {
                 joined = payload;
             } else {

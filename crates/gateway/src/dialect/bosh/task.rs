@@ -425,13 +425,15 @@ impl Stream {
             self.up.pop_front();
             progress = true;
         }
-        progress |= leg
+        leg.backend_woke();
+        let pumped = leg
             .pump(may_read, now, cx)
             .map_err(|error: io::Error| End {
                 code: Code::Reset,
                 text: "",
                 detail: Some(format!("backend: {error}")),
             })?;
+        progress |= pumped.again || (pumped.any && !self.up.is_empty());
         while let Some(message) = leg.next_for_client() {
             progress = true;
             let bytes: Bytes = match message {

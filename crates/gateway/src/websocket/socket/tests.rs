@@ -142,6 +142,8 @@ fn poll_one(
                     Heard::Text(text) => Message::text(text),
                     Heard::Closed => Message::Close(None),
                 });
+                // What is not taken now comes at the next call.
+                pieces == Pieces::Joined || !messages.len().is_multiple_of(3)
             })
             .map(Some),
     }
