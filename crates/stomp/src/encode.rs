@@ -9,6 +9,11 @@ use bytes::Bytes;
 
 use crate::{Command, Error, Frame, Header, Message, Version, escape::Escapes};
 
+/// `UNSUBSCRIBE`, and the line ends behind it and behind the headers.
+const LONGEST_COMMAND: usize = 13;
+/// A body that is appended to its head needs no other memory, if it is not longer.
+const SHORT_BODY: usize = 128;
+
 /// Writes `message` down: a frame with the NUL behind it and no line end after that, or a heart-beat.
 ///
 /// `content-length` is written if the frame has it, and added where the body has a NUL, which nothing else can carry.
@@ -58,6 +63,11 @@ pub fn encode(message: &Message, version: Version) -> Result<Bytes, Error> {
 pub fn encode_head(frame: &Frame, version: Version, out: &mut Vec<u8>) -> Result<(), Error> {
     content_length(frame)?;
     let len = out.len();
+    let headers = frame.headers.iter();
+    let head: usize = headers
+        .map(|one| one.name.len() + one.value.len() + 2)
+        .sum();
+    out.reserve(head + LONGEST_COMMAND + SHORT_BODY);
     write_head(frame.command, &frame.headers, version, out).inspect_err(|_| out.truncate(len))?;
     out.push(b'\n');
     Ok(())

@@ -31,7 +31,7 @@ impl From<Version> for Escapes {
 impl Escapes {
     /// Undoes the escapes of a name or a value as it is on the wire.
     pub(crate) fn unescape(self, text: &str) -> Result<Cow<'_, str>, Error> {
-        if self == Self::None || !text.contains('\\') {
+        if self == Self::None || !text.bytes().any(|byte| byte == b'\\') {
             return Ok(Cow::Borrowed(text));
         }
         let mut plain = String::with_capacity(text.len());
