@@ -92,7 +92,7 @@ soak: need-test $(JS_MODULES) $(BROWSER_MODULES) binary ## what takes hours: ses
 fuzz: need-run ## hostile input, guided by coverage, FUZZ_SECONDS for each target; FUZZ_TARGETS="http config" for some
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
-bench: need-bench build ## what a message costs, beside the rivals, about 45 minutes; ARGS=--write keeps the tables in docs/performance.md
+bench: need-bench build ## what a message costs, beside the rivals, about 25 minutes; ARGS=--write keeps the tables in docs/performance.md
 	$(BENCH) run $(ARGS)
 
 bench-quick: need-bench build ## the same with fewer rivals and shorter runs, below 3 minutes

@@ -138,6 +138,9 @@ pub(crate) fn run(built: Built, only: &[String], profiles: Option<&Path>) -> Res
         return Err(format!("{path} is missing; build it with: {command}").into());
     }
     settle_down()?;
+    if let Some(folder) = profiles {
+        fs::create_dir_all(folder)?;
+    }
     let mut passed = true;
     println!("user instructions for a round trip of {SIZE} bytes, {CLIENTS} connections");
     let wanted =
