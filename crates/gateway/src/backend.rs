@@ -24,7 +24,7 @@ use tokio::{
 pub(crate) use self::{connection::Connection, names::Names, tls::TlsClients};
 use crate::{
     net::{self, TcpStream},
-    policy::{BackendAddress, ForbiddenAddress, Host, HostPort, Permit},
+    policy::{BackendAddress, BackendTls, ForbiddenAddress, Host, HostName, HostPort, Permit},
 };
 
 /// Head start of each address over the next (RFC 8305 §5, "Connection Attempt Delay").
@@ -86,8 +86,10 @@ pub(crate) struct Unreached {
 /// Dropping the future abandons every attempt.
 pub(crate) async fn reach(permit: &Permit, tls: &TlsClients) -> Result<Connection, Unreached> {
     let deadline = Instant::now() + permit.backend.connect_timeout;
-    // What dialling takes is large, and this stands in tasks that live on for days.
-    match Box::pin(dial(permit, tls)).await {
+    let late = |_| DialError::Timeout(permit.backend.connect_timeout);
+    // What dialling takes is not kept, and this stands in tasks that live on for days.
+    let dialled = Box::pin(timeout_at(deadline, dial(permit, tls))).await;
+    match dialled.map_err(late).flatten() {
         Ok(connection) => Ok(connection),
         Err(error) => {
             let detail = error.to_string();
@@ -108,63 +110,71 @@ pub(crate) async fn reach(permit: &Permit, tls: &TlsClients) -> Result<Connectio
 
 async fn dial(permit: &Permit, tls: &TlsClients) -> Result<Connection, DialError> {
     let backend = &permit.backend;
-    let deadline = Instant::now() + backend.connect_timeout;
-    let late = |_| DialError::Timeout(backend.connect_timeout);
     let address = match &backend.address {
         BackendAddress::Unix(path) => {
             #[expect(clippy::disallowed_methods, reason = "this is the module that dials")]
-            let stream = timeout_at(deadline, UnixStream::connect(path))
+            let stream = UnixStream::connect(path)
                 .await
-                .map_err(late)?
                 .map_err(|error| DialError::Connect(format!("unix:{}", path.display()), error))?;
             return Ok(Connection::Unix(stream));
         }
         BackendAddress::Tcp(address) => address,
     };
-    let mut stream = timeout_at(deadline, connect(permit, address))
-        .await
-        .map_err(late)??;
+    let stream = connect(permit, address).await?;
     // Neither can fail on a connected socket in a way that matters to the bytes.
     _ = stream.set_nodelay(true);
     _ = net::keep_alive(&stream, backend.tcp_keepalive);
-    let settings = match (&backend.tls, backend.starttls(permit.service)) {
-        (None, None) => return Ok(Connection::Tcp(stream)),
-        (Some(settings), _) => settings,
+    match (&backend.tls, backend.starttls(permit.service)) {
+        (None, None) => Ok(Connection::Tcp(stream)),
+        // The handshake is large; the others do without room for it.
+        (Some(settings), _) => Box::pin(secure(settings, stream, tls)).await,
         (None, Some((domain, settings))) => {
-            timeout_at(deadline, starttls::negotiate(&mut stream, domain))
-                .await
-                .map_err(late)?
-                .map_err(|error| DialError::Starttls(domain.to_owned(), error))?;
-            settings
+            Box::pin(async {
+                let mut stream = stream;
+                starttls::negotiate(&mut stream, domain)
+                    .await
+                    .map_err(|error| DialError::Starttls(domain.to_owned(), error))?;
+                secure(settings, stream, tls).await
+            })
+            .await
         }
-    };
-    let failed = |error| DialError::Tls(settings.name.to_string(), error);
-    let handshake = tls.connect(settings, stream);
-    let stream = timeout_at(deadline, handshake)
+    }
+}
+
+async fn secure(
+    settings: &BackendTls,
+    stream: TcpStream,
+    tls: &TlsClients,
+) -> Result<Connection, DialError> {
+    let stream = tls
+        .connect(settings, stream)
         .await
-        .map_err(late)?
-        .map_err(failed)?;
+        .map_err(|error| DialError::Tls(settings.name.to_string(), error))?;
     Ok(Connection::Tls(Box::new(stream)))
 }
 
 async fn connect(permit: &Permit, address: &HostPort) -> Result<TcpStream, DialError> {
-    let answers = resolve(address).await?;
-    let addresses = permit.check_answers(&answers)?;
-    race(interleave(&addresses))
-        .await
-        .map_err(|(failed, error)| match failed {
-            Some(address) => DialError::Connect(address.to_string(), error),
-            None => DialError::NoAddress(address.host.to_string()),
-        })
+    let addresses = match &address.host {
+        Host::Address(ip) => permit.check_answers(&[SocketAddr::new(*ip, address.port)])?,
+        Host::Name(name) => permit.check_answers(&resolve(name, address.port).await?)?,
+    };
+    let outcome = match addresses[..] {
+        // Nothing to race: no task for it.
+        [only] => net::connect(only)
+            .await
+            .map_err(|error| (Some(only), error)),
+        _ => Box::pin(race(interleave(&addresses))).await,
+    };
+    outcome.map_err(|(failed, error)| match failed {
+        Some(address) => DialError::Connect(address.to_string(), error),
+        None => DialError::NoAddress(address.host.to_string()),
+    })
 }
 
-async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, DialError> {
-    match &address.host {
-        Host::Address(ip) => Ok(vec![SocketAddr::new(*ip, address.port)]),
-        Host::Name(name) => net::resolve(name.as_str(), address.port)
-            .await
-            .map_err(|error| DialError::Resolve(name.as_str().to_owned(), error)),
-    }
+async fn resolve(name: &HostName, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    Box::pin(net::resolve(name.as_str(), port))
+        .await
+        .map_err(|error| DialError::Resolve(name.as_str().to_owned(), error))
 }
 
 /// IPv6 and IPv4 in turn, beginning with the family the resolver put first (RFC 8305 §4).
