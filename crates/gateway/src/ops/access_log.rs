@@ -24,7 +24,11 @@ pub(crate) struct Client {
 
 /// The transports a stream used, in the order of first use.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Transports(Vec<&'static str>);
+pub(crate) struct Transports {
+    /// Most streams use one.
+    first: Option<&'static str>,
+    others: Vec<&'static str>,
+}
 
 /// What is known of a stream from its start.
 #[derive(Debug)]
@@ -42,9 +46,16 @@ pub(crate) struct StreamRecord {
 
 impl Transports {
     pub(crate) fn add(&mut self, name: &'static str) {
-        if !self.0.contains(&name) {
-            self.0.push(name);
+        match self.first {
+            None => self.first = Some(name),
+            Some(first) if first != name && !self.others.contains(&name) => self.others.push(name),
+            Some(_) => {}
         }
+    }
+
+    fn joined(&self) -> String {
+        let all: Vec<_> = self.first.iter().chain(&self.others).copied().collect();
+        all.join(",")
     }
 }
 
@@ -79,7 +90,7 @@ impl StreamRecord {
             to = %self.target,
             rule = self.rule.as_deref().unwrap_or("-"),
             session = %short(session),
-            transports = %self.transports.0.join(","),
+            transports = %self.transports.joined(),
             resumes = self.resumes,
             bytes_up = stats.delivered,
             bytes_down = stats.written,

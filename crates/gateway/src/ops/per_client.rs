@@ -1,20 +1,23 @@
 //! How much one client may have of something.
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Counts per client, where a client is an IPv4 address or an IPv6 /64 (one household's).
 #[derive(Debug, Default, Clone)]
-pub(crate) struct PerClient(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(crate) struct PerClient(Arc<Mutex<HashMap<u128, usize>>>);
+
+/// The /64 of an address; no household is taken for a client of IPv4, which is in the other half.
+const HOUSEHOLD: u128 = u128::MAX << 64;
 
 /// A share that counts while it lives.
 #[derive(Debug)]
 pub(crate) struct Share {
     counts: PerClient,
-    key: IpAddr,
+    key: u128,
 }
 
 impl PerClient {
@@ -33,7 +36,7 @@ impl PerClient {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -41,22 +44,20 @@ impl PerClient {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.key);
+        if let Entry::Occupied(mut count) = counts.entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
 }
 
-fn key(address: IpAddr) -> IpAddr {
+/// The client's address as a number of IPv6, which is quick to hash.
+fn key(address: IpAddr) -> u128 {
     match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() & HOUSEHOLD,
     }
 }
 
