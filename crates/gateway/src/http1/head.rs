@@ -1,6 +1,8 @@
 //! Reading requests, but only those that every reader understands alike: HTTP/1.1 with a path, one host, no
 //! coding, and a body of a stated length that is there. All others are for hyper.
 
+use std::mem::MaybeUninit;
+
 use axum::{
     body::Body,
     extract::Request,
@@ -39,9 +41,9 @@ pub(crate) struct Plain {
 
 /// Reads the request that `bytes` begin with.
 pub(crate) fn read(bytes: &[u8]) -> Beginning {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let head_len = match parsed.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let head_len = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(head_len)) => head_len,
         Ok(httparse::Status::Partial) => return Beginning::Head,
         Err(_) => return Beginning::Other,
@@ -57,14 +59,14 @@ pub(crate) fn read(bytes: &[u8]) -> Beginning {
     if body_len > 0 {
         *plain.request.body_mut() = Body::from(Bytes::copy_from_slice(&bytes[head_len..len]));
     }
-    Beginning::Request(Box::new(plain), len)
+    Beginning::Request(plain, len)
 }
 
 fn plain(
     bytes: &[u8],
     head_len: usize,
     parsed: &httparse::Request<'_, '_>,
-) -> Option<(Plain, usize)> {
+) -> Option<(Box<Plain>, usize)> {
     let method = match parsed.method? {
         "GET" => Method::GET,
         "POST" => Method::POST,
@@ -79,24 +81,32 @@ fn plain(
         let begin = value.as_ptr() as usize - bytes.as_ptr() as usize;
         (begin, begin + value.len())
     };
-    let mut plain = Plain {
+    // One copy, of which all values are slices.
+    let head = Bytes::copy_from_slice(&bytes[..head_len]);
+    let slice = |value: &[u8]| {
+        let (begin, end) = at(value);
+        head.slice(begin..end)
+    };
+    let mut plain = Box::new(Plain {
         request: Request::new(Body::empty()),
         head_len,
         length_at: None,
         origin_at: None,
         upgrades: false,
-    };
-    let (mut body_len, mut hosts) = (0, 0);
+    });
+    let (mut body_len, mut hosts, mut upgrade) = (0, 0, None);
     let mut map = std::mem::take(plain.request.headers_mut());
     map.reserve(parsed.headers.len());
     for found in &*parsed.headers {
-        let name = HeaderName::from_bytes(found.name.as_bytes()).ok()?;
-        let value = HeaderValue::from_bytes(found.value).ok()?;
+        let name = name(found.name)?;
+        let value = HeaderValue::from_maybe_shared(slice(found.value)).ok()?;
         if name == header::CONTENT_LENGTH {
             let is_first = plain.length_at.replace(at(found.value)).is_none();
             body_len = length(found.value).filter(|_| is_first)?;
         } else if name == header::HOST {
             hosts += 1;
+        } else if name == header::UPGRADE {
+            upgrade.get_or_insert(found.value);
         } else if name == header::ORIGIN {
             plain.origin_at = Some(at(found.value));
         } else if name == header::CONNECTION {
@@ -121,17 +131,42 @@ fn plain(
         return None;
     }
     // A request for anything else than a WebSocket is for who knows what to do with it.
-    let upgrade = map.get(header::UPGRADE);
     if upgrade.is_some() != plain.upgrades
-        || upgrade.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        || upgrade.is_some_and(|value| !value.eq_ignore_ascii_case(b"websocket"))
         || (plain.upgrades && method != Method::GET)
     {
         return None;
     }
     *plain.request.method_mut() = method;
-    *plain.request.uri_mut() = path.parse::<Uri>().ok()?;
+    *plain.request.uri_mut() = Uri::from_maybe_shared(slice(path.as_bytes())).ok()?;
     *plain.request.headers_mut() = map;
     Some((plain, body_len))
+}
+
+/// Names as browsers and our client write them are known by sight.
+fn name(name: &str) -> Option<HeaderName> {
+    Some(match name {
+        "Host" | "host" => header::HOST,
+        "Accept" | "accept" => header::ACCEPT,
+        "Cookie" | "cookie" => header::COOKIE,
+        "Origin" | "origin" => header::ORIGIN,
+        "Pragma" | "pragma" => header::PRAGMA,
+        "Referer" | "referer" => header::REFERER,
+        "Upgrade" | "upgrade" => header::UPGRADE,
+        "Connection" | "connection" => header::CONNECTION,
+        "User-Agent" | "user-agent" => header::USER_AGENT,
+        "Content-Type" | "content-type" => header::CONTENT_TYPE,
+        "Cache-Control" | "cache-control" => header::CACHE_CONTROL,
+        "Authorization" | "authorization" => header::AUTHORIZATION,
+        "Content-Length" | "content-length" => header::CONTENT_LENGTH,
+        "Accept-Encoding" | "accept-encoding" => header::ACCEPT_ENCODING,
+        "Accept-Language" | "accept-language" => header::ACCEPT_LANGUAGE,
+        "Sec-WebSocket-Key" | "sec-websocket-key" => header::SEC_WEBSOCKET_KEY,
+        "Sec-WebSocket-Version" | "sec-websocket-version" => header::SEC_WEBSOCKET_VERSION,
+        "Sec-WebSocket-Protocol" | "sec-websocket-protocol" => header::SEC_WEBSOCKET_PROTOCOL,
+        "Sec-WebSocket-Extensions" | "sec-websocket-extensions" => header::SEC_WEBSOCKET_EXTENSIONS,
+        other => HeaderName::from_bytes(other.as_bytes()).ok()?,
+    })
 }
 
 /// A length that we take, in digits and nothing else (RFC 9112 §6.3).
