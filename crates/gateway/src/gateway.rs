@@ -133,7 +133,7 @@ impl Gateway {
             });
         }
         let shared = Shared::new(config, tls, offer);
-        let router = http::router(shared.clone(), pages);
+        let routes = http::Routes::new(shared.clone(), pages);
         let workers = sockets
             .into_iter()
             .enumerate()
@@ -144,7 +144,7 @@ impl Gateway {
                     quic: std::mem::take(&mut quic),
                     certificates: std::mem::take(&mut certificates),
                 };
-                start_worker(index, listeners, shared.clone(), router.clone())
+                start_worker(index, listeners, shared.clone(), routes.clone())
             })
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
@@ -332,7 +332,7 @@ fn start_worker(
     index: usize,
     listeners: Listeners,
     shared: Shared,
-    router: Router,
+    routes: http::Routes,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -361,8 +361,8 @@ fn start_worker(
             runtime.block_on(async {
                 let mut accepting = JoinSet::new();
                 for (socket, entry) in sockets {
-                    let (shared, router) = (shared.clone(), router.clone());
-                    accepting.spawn(listener::accept(shared, socket, entry, router));
+                    let (shared, routes) = (shared.clone(), routes.clone());
+                    accepting.spawn(listener::accept(shared, socket, entry, routes));
                 }
                 for endpoint in endpoints {
                     accepting.spawn(quic::accept(shared.clone(), endpoint));

@@ -2,14 +2,16 @@
 //!
 //! Invariants:
 //! - nothing below `/perigee/v1/`, `/ws/`, `/irc/`, `/xmpp/` and `/stomp/` is answered before the Origin was checked;
-//! - CORS headers are sent to origins that a rule names, and to nobody else;
+//! - CORS headers are sent to origins that a rule names, and to nobody else (`cors`);
 //! - an error is constant text plus a code: nothing a client sent comes back;
 //! - who asks for another name than ours is answered with that and nothing else (`server_name`).
 
+mod cors;
 mod host_meta;
 pub(crate) mod server_name;
 
 use std::{
+    future::ready,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -18,19 +20,23 @@ use axum::{
     Extension, Router,
     body::{Body, HttpBody, to_bytes},
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
-    middleware::{Next, from_fn_with_state},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, get},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use futures_util::{FutureExt, future::Either};
 use perigee_session::Code;
 use serde_json::json;
 use tokio::time::timeout;
+use tower_service::Service;
 
+use self::cors::{Api, Page, gets, posts};
+pub(crate) use self::cors::{DRESS_LINES, Dress};
 use crate::{
     assets, dialect,
+    http1::Handover,
     ops::access_log::{self, Client},
     policy::{Origin, Users, client_address, client_is_secure},
     shared::Shared,
@@ -39,38 +45,17 @@ use crate::{
 
 /// Largest request body in bytes (protocol section 7).
 pub(crate) const MAX_BODY_BYTES: usize = 128 * 1024;
-/// How long a browser may remember that an origin may ask, in seconds.
-const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// What a client should wait before it tries again, in seconds, after `overloaded` and `going_away`.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// What every reply of the API has.
-pub(crate) const DRESS: [(HeaderName, HeaderValue); 5] = [
-    (
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-store, no-transform"),
-    ),
-    (
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    ),
-    (
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    ),
-    (
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    ),
-    (header::VARY, HeaderValue::from_static("Origin")),
-];
-
-/// The address of the connection's other end, put on each request by the listener.
-#[derive(Debug, Clone, Copy)]
+/// The connection's other end, put on each request by who reads it.
+#[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// It speaks TLS to us.
     pub(crate) tls: bool,
+    /// On a request of HTTP/1.1 for another protocol.
+    pub(crate) handover: Option<Handover>,
 }
 
 /// Put on each request of a listener that speaks WebTransport on the UDP port of the same number.
@@ -90,39 +75,65 @@ pub(crate) struct Refusal {
     text: &'static str,
 }
 
-/// All routes; `pages` are served beside ours.
-pub(crate) fn router(shared: Shared, pages: Router) -> Router {
+/// All that is answered.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    shared: Shared,
+    router: Router,
+}
+
+impl Routes {
+    /// `pages` are served beside ours.
+    pub(crate) fn new(shared: Shared, pages: Router) -> Self {
+        let router = api(&shared)
+            .route("/.well-known/host-meta", get(host_meta::xml))
+            .route("/.well-known/host-meta.json", get(host_meta::json))
+            .with_state(shared.clone())
+            .merge(assets::client())
+            .merge(pages)
+            .fallback(not_found);
+        Self { shared, router }
+    }
+
+    /// Answers a request. The reply is sent when its [`Dress`] was taken off it and put on.
+    pub(crate) fn answer(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let answer = match server_name::rebuff(&self.shared, &request) {
+            Some(rebuff) => Either::Left(ready(Ok(rebuff))),
+            None => Either::Right(self.router.call(request)),
+        };
+        answer.map(|Ok(response)| response)
+    }
+}
+
+/// What pages of allowed origins use: all handlers are [`Api`].
+fn api(shared: &Shared) -> Router<Shared> {
     let mut api = Router::new()
-        .route("/perigee/v1/{sid}/ws", any(websocket::handle))
-        .route("/perigee/v1/{sid}/stream", post(stream::handle))
-        .route("/perigee/v1/{sid}/poll", post(poll::handle))
-        .route("/perigee/v1/{sid}/sse", post(sse::attach).get(sse::handle))
-        .route("/perigee/v1/{sid}/up", post(uplink::handle))
-        .route("/perigee/v1/origin", post(origin_is_allowed))
-        .route("/perigee/v1/webtransport", get(webtransport_offer))
-        .route("/ws/{backend}", any(dialect::plain::handle))
-        .route("/irc/{backend}", any(dialect::irc::handle))
-        .route("/xmpp/{backend}", any(dialect::xmpp::handle))
-        .route("/stomp/{backend}", any(dialect::stomp::handle));
+        .route("/perigee/v1/{sid}/ws", any(Api(websocket::handle)))
+        .route("/perigee/v1/{sid}/stream", posts(stream::handle))
+        .route("/perigee/v1/{sid}/poll", posts(poll::handle))
+        .route(
+            "/perigee/v1/{sid}/sse",
+            posts(sse::attach).get(Api(sse::handle)),
+        )
+        .route("/perigee/v1/{sid}/up", posts(uplink::handle))
+        .route("/perigee/v1/origin", posts(origin_is_allowed))
+        .route("/perigee/v1/webtransport", gets(webtransport_offer))
+        .route("/ws/{backend}", any(Api(dialect::plain::handle)))
+        .route("/irc/{backend}", any(Api(dialect::irc::handle)))
+        .route("/xmpp/{backend}", any(Api(dialect::xmpp::handle)))
+        .route("/stomp/{backend}", any(Api(dialect::stomp::handle)));
     if shared.config.legacy.htmlfile {
-        let htmlfile = post(htmlfile::attach).get(htmlfile::handle);
+        let htmlfile = posts(htmlfile::attach).get(Api(htmlfile::handle));
         api = api.route("/perigee/v1/{sid}/htmlfile", htmlfile);
     }
     if shared.config.legacy.jsonp {
-        let jsonp = post(jsonp::attach).get(jsonp::handle);
+        let jsonp = posts(jsonp::attach).get(Api(jsonp::handle));
         api = api.route("/perigee/v1/{sid}/jsonp", jsonp);
     }
-    let well_known = Router::new()
-        .route("/.well-known/host-meta", get(host_meta::xml))
-        .route("/.well-known/host-meta.json", get(host_meta::json));
-    let api = api
-        .route_layer(from_fn_with_state(shared.clone(), cors))
-        .merge(well_known)
-        .with_state(shared.clone());
-    api.merge(assets::client())
-        .merge(pages)
-        .fallback(not_found)
-        .layer(from_fn_with_state(shared, server_name::check))
+    api
 }
 
 /// `origin`: an allowed page gets here.
@@ -162,54 +173,6 @@ async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "nothing is served at this address\n").into_response()
 }
 
-/// Answers preflights and dresses every reply of the API.
-async fn cors(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let origin = origin(request.headers()).ok().flatten();
-    let allowed = origin
-        .as_ref()
-        .is_some_and(|origin| shared.config.policy.origin_allowed(Some(origin)));
-    let echo = request
-        .headers()
-        .get(header::ORIGIN)
-        .cloned()
-        .filter(|_| allowed);
-    let preflight = request.method() == Method::OPTIONS;
-    let mut response = if preflight {
-        let status = if allowed {
-            StatusCode::NO_CONTENT
-        } else {
-            StatusCode::FORBIDDEN
-        };
-        status.into_response()
-    } else {
-        next.run(request).await
-    };
-    dress(&mut response, echo);
-    if preflight && allowed {
-        let headers = response.headers_mut();
-        let allow = HeaderValue::from_static("authorization, content-type");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow);
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, POST"),
-        );
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
-    }
-    response
-}
-
-/// Dresses a reply of the API to a page of this origin, if it is an allowed one.
-pub(crate) fn dress(response: &mut Response, origin: Option<HeaderValue>) {
-    let headers = response.headers_mut();
-    headers.reserve(DRESS.len() + 1);
-    for (name, value) in DRESS {
-        headers.insert(name, value);
-    }
-    if let Some(origin) = origin {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    }
-}
-
 impl Asker {
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.client.origin.as_deref()
@@ -225,6 +188,20 @@ impl Asker {
         (address, secure): (IpAddr, bool),
         headers: &HeaderMap,
     ) -> Result<Self, Refusal> {
+        Self::of_page(
+            shared,
+            Page::of_request(shared, headers),
+            (address, secure),
+            headers,
+        )
+    }
+
+    fn of_page(
+        shared: &Shared,
+        page: Page,
+        (address, secure): (IpAddr, bool),
+        headers: &HeaderMap,
+    ) -> Result<Self, Refusal> {
         let denied = |origin: Option<Arc<Origin>>, why: &dyn std::fmt::Display| {
             let client = Client {
                 origin,
@@ -235,10 +212,10 @@ impl Asker {
             access_log::refused(&client, "page", Code::Denied, why);
             Refusal::new(Code::Denied, "this page may not use this gateway")
         };
-        let origin = origin(headers)
-            .map_err(|malformed| denied(None, &format_args!("the Origin header {malformed}")))?
-            .map(Arc::new);
-        if !shared.config.policy.origin_allowed(origin.as_deref()) {
+        let origin = page
+            .origin
+            .map_err(|malformed| denied(None, &format_args!("the Origin header {malformed}")))?;
+        if !page.is_allowed {
             let why = match origin {
                 None => "no Origin header, and no allow rule has the origin \"none\"",
                 Some(_) => "no allow rule names this origin",
@@ -276,7 +253,7 @@ impl FromRequestParts<Shared> for Asker {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
-        let Some(peer) = parts.extensions.get::<Peer>().copied() else {
+        let Some(peer) = parts.extensions.get::<Peer>() else {
             return Err(Refusal::new(
                 Code::Internal,
                 "the connection has no address",
@@ -285,12 +262,23 @@ impl FromRequestParts<Shared> for Asker {
         let Client {
             address, secure, ..
         } = client(shared, peer, &parts.headers);
-        Self::identify(shared, (address, secure), &parts.headers)
+        let page = parts.extensions.remove();
+        let page = page.unwrap_or_else(|| Page::of_request(shared, &parts.headers));
+        Self::of_page(shared, page, (address, secure), &parts.headers)
     }
 }
 
 /// Who is behind a connection, if proxies that are trusted say so.
-fn client(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Client {
+fn client(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Client {
+    let unproxied = Client {
+        origin: None,
+        address: peer.address.ip().to_canonical(),
+        secure: peer.tls,
+        user: None,
+    };
+    if !shared.is_trusted_proxy(unproxied.address) {
+        return unproxied;
+    }
     let header = shared.config.forwarded_header;
     let values = headers.get_all(header.name()).iter();
     let address = client_address(
@@ -307,10 +295,9 @@ fn client(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Client {
         &shared.config.trusted_proxies,
     );
     Client {
-        origin: None,
         address,
         secure,
-        user: None,
+        ..unproxied
     }
 }
 

@@ -10,6 +10,7 @@
 //! - the bytes after a request are not touched before its reply is written.
 
 mod again;
+mod handover;
 pub(crate) mod head;
 mod reply;
 
@@ -18,13 +19,11 @@ use std::{
     future::poll_fn,
     io, mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{
-    Router,
     body::{Body, HttpBody},
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
@@ -32,19 +31,21 @@ use axum::{
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
     time::{Instant, Sleep, sleep_until},
 };
-use tower_service::Service;
 
-pub(crate) use self::again::Known;
+pub(crate) use self::{
+    again::Known,
+    handover::{Handover, Rest, Successor},
+};
 use self::{
     again::{Again, Places},
+    handover::Taker,
     head::{Beginning, Plain},
     reply::{Framing, Sending},
 };
 use crate::{
-    http::{self, Peer, Refusal, SamePort},
+    http::{Dress, Peer, Refusal, Routes, SamePort},
     listener::ClientSocket,
     shared::Shared,
     transport::{poll, uplink},
@@ -62,80 +63,60 @@ thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_LEN]);
 }
 
-/// A connection that goes on otherwise, and what was read of that.
-pub(crate) struct Rest {
-    pub(crate) socket: ClientSocket,
-    pub(crate) ahead: Vec<u8>,
-}
-
-impl std::convert::From<ClientSocket> for Rest {
-    fn from(socket: ClientSocket) -> Self {
-        Self {
-            socket,
-            ahead: Vec::new(),
-        }
-    }
-}
-
-/// On a request for another protocol: where the connection comes when the reply that grants it was written.
-#[derive(Clone)]
-pub(crate) struct Handover(Arc<Mutex<Option<oneshot::Receiver<Rest>>>>);
-
-impl Handover {
-    /// None the second time.
-    pub(crate) fn take(&self) -> Option<oneshot::Receiver<Rest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+/// How serving a connection ended.
+pub(crate) enum Served {
+    Over,
+    /// With a request that is for hyper.
+    Other(Rest),
+    HandedOver(Successor),
 }
 
 /// Who the requests of a connection come from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct From {
     pub(crate) peer: Peer,
     pub(crate) same_port: Option<SamePort>,
 }
 
-/// Serves requests until the connection ends, or one comes that is for hyper.
+/// Serves requests until the connection ends, or one comes that is not for us. The first byte comes within `first`.
 pub(crate) async fn serve(
     shared: Shared,
     socket: ClientSocket,
     from: From,
-    router: Router,
-) -> Option<Rest> {
-    let head = shared.config.timeouts.head;
+    routes: Routes,
+    first: Duration,
+) -> Served {
     let mut connection = Connection {
         shared,
         socket,
         from,
-        router,
+        routes,
         again: None,
         ahead: Vec::new(),
         wanted: 0,
         pieces: 0,
-        timer: Timer::new(head),
+        timer: Timer::new(first),
     };
     loop {
         let next = poll_fn(|cx| connection.poll_next(cx)).await;
         let outcome = match next {
-            Next::Request(plain) => Box::pin(connection.ask(plain)).await,
+            Next::Request(plain, places) => connection.ask(plain, places).await,
             Next::Again(body) => connection.ask_again(body).await,
-            Next::Other => return Some(connection.into_rest()),
+            Next::Other => return Served::Other(connection.into_rest()),
             Next::End => Ok(After::End),
         };
         match outcome {
             Ok(After::Request) => connection
                 .timer
                 .set(connection.shared.config.timeouts.http_idle),
-            Ok(After::Handover(to)) => {
-                // Who asked for it may have gone.
-                _ = to.send(connection.into_rest());
-                return None;
+            Ok(After::Handover(taker)) => {
+                return Served::HandedOver(taker(connection.into_rest()));
             }
             Ok(After::End) => {
                 _ = poll_fn(|cx| Pin::new(&mut connection.socket).poll_shutdown(cx)).await;
-                return None;
+                return Served::Over;
             }
-            Err(_) => return None,
+            Err(_) => return Served::Over,
         }
     }
 }
@@ -144,7 +125,7 @@ struct Connection {
     shared: Shared,
     socket: ClientSocket,
     from: From,
-    router: Router,
+    routes: Routes,
     again: Option<Again>,
     /// What was read and not used yet.
     ahead: Vec<u8>,
@@ -157,7 +138,7 @@ struct Connection {
 
 /// What comes next on a connection.
 enum Next {
-    Request(Box<(Plain, Option<Places>)>),
+    Request(Box<Plain>, Option<Places>),
     /// The same as before, with this body.
     Again(Bytes),
     /// What hyper is for.
@@ -168,7 +149,7 @@ enum Next {
 /// What follows a reply.
 enum After {
     Request,
-    Handover(oneshot::Sender<Rest>),
+    Handover(Taker),
     End,
 }
 
@@ -250,7 +231,7 @@ impl Connection {
                 let may_come_again = path.ends_with("/up") || path.ends_with("/poll");
                 let places = may_come_again.then(|| Places::of(bytes, &plain)).flatten();
                 self.keep(&bytes[len..]);
-                Some(Next::Request(Box::new((*plain, places))))
+                Some(Next::Request(plain, places))
             }
             Beginning::Body(len) => self.wait_for_body(bytes, len),
             Beginning::Head if self.pieces < MAX_HEAD_PIECES && bytes.len() < READ_LEN => {
@@ -296,8 +277,10 @@ impl Connection {
     }
 
     /// What `answer` comes to, unless the peer is gone before.
-    async fn until_gone<T>(&mut self, answer: impl Future<Output = T>) -> io::Result<T> {
-        let mut answer = pin!(answer);
+    async fn until_gone<T>(
+        &mut self,
+        mut answer: Pin<&mut impl Future<Output = T>>,
+    ) -> io::Result<T> {
         poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_gone(cx).map(Err),
@@ -306,34 +289,31 @@ impl Connection {
     }
 
     /// Has a request answered by the one who is responsible for its path.
-    async fn ask(&mut self, asked: Box<(Plain, Option<Places>)>) -> io::Result<After> {
-        let (plain, places) = *asked;
+    async fn ask(&mut self, plain: Box<Plain>, places: Option<Places>) -> io::Result<After> {
         let mut request = plain.request;
         let extensions = request.extensions_mut();
-        extensions.insert(self.from.peer);
+        let handover = plain.upgrades.then(Handover::default);
+        extensions.insert(Peer {
+            handover: handover.clone(),
+            ..self.from.peer
+        });
         if let Some(same_port) = self.from.same_port {
             extensions.insert(same_port);
         }
-        let mut handover = None;
-        if plain.upgrades {
-            let (to, from) = oneshot::channel();
-            extensions.insert(Handover(Arc::new(Mutex::new(Some(from)))));
-            handover = Some(to);
-        }
-        let answer = self.router.call(request);
-        let mut response = match self.until_gone(answer).await? {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        if let (Some(known), Some(places)) = (response.extensions_mut().remove(), places) {
+        let answer = pin!(self.routes.answer(request));
+        let mut response = self.until_gone(answer).await?;
+        if let Some(places) = places
+            && let Some(known) = response.extensions_mut().remove()
+        {
             self.again = Some(places.with(known));
         }
-        let status = response.status();
-        let after = self.reply(response).await?;
-        Ok(match handover {
-            Some(to) if status == StatusCode::SWITCHING_PROTOCOLS => After::Handover(to),
-            _ => after,
-        })
+        let granted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let dress = Dress::of(&mut response);
+        let after = self.reply(response, dress).await?;
+        let taker = handover
+            .filter(|_| granted)
+            .and_then(|handover| handover.take());
+        Ok(taker.map_or(after, After::Handover))
     }
 
     /// Answers a request of which all but the body is known.
@@ -342,7 +322,7 @@ impl Connection {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let known = again.known.clone();
-        let answer = async {
+        let answer = pin!(async {
             match known {
                 Known::Uplink(commands) => uplink::apply(&commands, body).await,
                 Known::Poll(commands, token) => {
@@ -350,7 +330,7 @@ impl Connection {
                     poll::answer(commands, body, same).await
                 }
             }
-        };
+        });
         let answer = self.until_gone(answer).await?;
         let origin = self.again.as_ref().and_then(Again::origin);
         let frames = match answer {
@@ -370,12 +350,11 @@ impl Connection {
     }
 
     async fn refuse(&mut self, refusal: Refusal, origin: Option<HeaderValue>) -> io::Result<After> {
-        let mut response = refusal.into_response();
-        http::dress(&mut response, origin);
-        self.reply(response).await
+        let dress = Dress { origin };
+        self.reply(refusal.into_response(), Some(dress)).await
     }
 
-    async fn reply(&mut self, response: Response) -> io::Result<After> {
+    async fn reply(&mut self, response: Response, dress: Option<Dress>) -> io::Result<After> {
         let (parts, mut body) = response.into_parts();
         let has_none = parts.status.is_informational()
             || matches!(
@@ -387,10 +366,16 @@ impl Connection {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let closes = self.shared.ending.is_cancelled() && !parts.status.is_informational();
+        let closes = !parts.status.is_informational() && self.shared.ending.is_cancelled();
         let mut sending = Sending::default();
-        sending.head(parts.status, &parts.headers, framing, closes);
-        drop(parts);
+        sending.head(
+            parts.status,
+            &parts.headers,
+            dress.as_ref(),
+            framing,
+            closes,
+        );
+        drop((parts, dress));
         let mut ended = framing == Framing::Empty;
         poll_fn(|cx| self.poll_body(&mut body, framing, &mut sending, &mut ended, cx)).await?;
         Ok(After::request_unless(closes))
@@ -442,7 +427,10 @@ impl Connection {
                 // TLS may hold some of it.
                 socket.poll_flush(cx).map_ok(|()| 0)
             } else {
-                socket.poll_write_vectored(cx, &sending.runs())
+                match sending.only_run() {
+                    Some(run) => socket.poll_write(cx, run),
+                    None => socket.poll_write_vectored(cx, &sending.runs()),
+                }
             };
             match polled {
                 Poll::Pending => {
@@ -473,18 +461,17 @@ impl After {
     }
 }
 
-/// A deadline that costs nothing to move: the system's timer is moved only when it fires too early.
+/// A deadline that costs nothing to move: the timer is made when something waits, and moved only when it fires too early.
 struct Timer {
-    sleep: Pin<Box<Sleep>>,
+    sleep: Option<Pin<Box<Sleep>>>,
     at: Option<Instant>,
 }
 
 impl Timer {
     fn new(after: Duration) -> Self {
-        let at = Instant::now() + after;
         Self {
-            sleep: Box::pin(sleep_until(at)),
-            at: Some(at),
+            sleep: None,
+            at: Some(Instant::now() + after),
         }
     }
 
@@ -501,15 +488,16 @@ impl Timer {
         let Some(at) = self.at else {
             return Poll::Pending;
         };
-        if self.sleep.deadline() > at {
-            self.sleep.as_mut().reset(at);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() > at {
+            sleep.as_mut().reset(at);
         }
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            if self.sleep.deadline() >= at {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= at {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(at);
+            sleep.as_mut().reset(at);
         }
     }
 }

@@ -12,12 +12,14 @@ pub(crate) mod quic;
 pub(crate) mod tls;
 
 use std::{
+    convert::Infallible,
     io::{Error, ErrorKind, Result},
     net::SocketAddr,
+    pin::pin,
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, http::Method};
+use axum::{body::Body, extract::Request, http::Method};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -25,7 +27,6 @@ use hyper_util::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::sleep;
-use tower_service::Service;
 use tracing::{debug, warn};
 
 use self::io::Requests;
@@ -34,8 +35,8 @@ pub(crate) use self::{
     io::{ClientSocket, Held, Io},
 };
 use crate::{
-    http::{Peer, SamePort},
-    http1::{self, From, Rest},
+    http::{Dress, Peer, Routes, SamePort},
+    http1::{self, From, Rest, Served, Successor},
     net::{TcpListener, TcpStream},
     shared::Shared,
 };
@@ -92,6 +93,8 @@ fn socket(address: SocketAddr) -> Result<Socket> {
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
+    // Frames are written whole; waiting for more would only delay them. Connections have it from here on Linux.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` are two listeners, as they are written.
         socket.set_only_v6(true)?;
@@ -100,15 +103,16 @@ fn socket(address: SocketAddr) -> Result<Socket> {
 }
 
 /// Accepts until the gateway ends: while it drains, clients of live sessions may still come back.
-pub(crate) async fn accept(shared: Shared, listener: TcpListener, entry: Entry, router: Router) {
+pub(crate) async fn accept(shared: Shared, listener: TcpListener, entry: Entry, routes: Routes) {
+    let mut ending = pin!(shared.ending.cancelled());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.ending.cancelled() => return,
+            () = ending.as_mut() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => start(&shared, stream, peer, &entry, &router),
+            Ok((stream, peer)) => start(&shared, stream, peer, &entry, &routes),
             // The peer gave up before we came to it.
             Err(error) if is_of_one_connection(&error) => debug!(%error, "accept failed"),
             Err(error) => {
@@ -130,77 +134,110 @@ fn is_of_one_connection(error: &Error) -> bool {
 }
 
 /// Starts a connection unless there are too many; then it is closed unread.
-fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, router: &Router) {
+fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, routes: &Routes) {
     let Some(accepted) = entry.admit(shared, peer) else {
         return;
     };
-    let (shared, entry, router) = (shared.clone(), entry.clone(), router.clone());
-    shared.tasks.clone().spawn(async move {
-        let passed = tokio::select! {
-            biased;
-            // Who has said nothing by now has nothing to lose.
-            () = shared.ending.cancelled() => return,
-            passed = entry.pass(&shared, stream, peer, accepted) => passed,
-        };
-        match passed {
-            Ok((socket, client)) => serve(&shared, socket, client, &entry, router).await,
-            Err(error) => debug!(client.addr = %peer.ip(), %error, "connection did not begin"),
+    let (entry, routes) = (entry.clone(), routes.clone());
+    // In a box, which is cheaper to move than what HTTP takes, and gone when something else follows.
+    let http = Box::pin(serve(shared.clone(), stream, peer, accepted, entry, routes));
+    shared.tasks.spawn(async move {
+        if let Some(successor) = http.await {
+            successor.await;
         }
     });
 }
 
+/// Serves HTTP until the connection ends or somebody else carries it on.
 async fn serve(
-    shared: &Shared,
-    socket: ClientSocket,
+    shared: Shared,
+    stream: TcpStream,
     peer: SocketAddr,
-    entry: &Entry,
-    router: Router,
-) {
+    accepted: Accepted,
+    entry: Entry,
+    routes: Routes,
+) -> Option<Successor> {
+    let timeouts = &shared.config.timeouts;
+    let (socket, client, first) = if entry.is_bare() {
+        // Nothing comes before HTTP, which waits for the first byte then.
+        (Entry::bare(stream, accepted), peer, timeouts.first_byte)
+    } else {
+        let passed = tokio::select! {
+            biased;
+            // Who has said nothing by now has nothing to lose.
+            () = shared.ending.cancelled() => return None,
+            passed = Box::pin(entry.pass(&shared, stream, peer, accepted)) => passed,
+        };
+        match passed {
+            Ok((socket, client)) => (socket, client, timeouts.head),
+            Err(error) => {
+                debug!(client.addr = %peer.ip(), %error, "connection did not begin");
+                return None;
+            }
+        }
+    };
     let from = From {
         peer: Peer {
-            address: peer,
+            address: client,
             tls: entry.tls.is_some(),
+            handover: None,
         },
         same_port: entry.webtransport.then_some(SamePort),
     };
-    let rest = if socket.is_http2() {
-        Some(Rest::from(socket))
+    let served = if socket.is_http2() {
+        Served::Other(Rest::from(socket))
     } else {
-        let serving = http1::serve(shared.clone(), socket, from, router.clone());
-        tokio::pin!(serving);
+        let mut serving = pin!(http1::serve(
+            shared.clone(),
+            socket,
+            from.clone(),
+            routes.clone(),
+            first
+        ));
         tokio::select! {
             biased;
-            rest = serving.as_mut() => rest,
+            served = serving.as_mut() => served,
             () = shared.ending.cancelled() => tokio::select! {
                 biased;
-                rest = serving.as_mut() => rest,
-                () = shared.stopping.cancelled() => None,
+                served = serving.as_mut() => served,
+                () = shared.stopping.cancelled() => Served::Over,
             },
         }
     };
-    if let Some(rest) = rest {
-        // Few connections need this, and it is large.
-        Box::pin(serve_with_hyper(shared, rest, from, router)).await;
+    match served {
+        Served::Over => None,
+        Served::HandedOver(successor) => Some(successor),
+        Served::Other(rest) => {
+            // Few connections need this, and it is large.
+            Box::pin(serve_with_hyper(&shared, rest, from, routes)).await;
+            None
+        }
     }
 }
 
 /// HTTP/2, and what `http1` leaves of HTTP/1.1.
-async fn serve_with_hyper(shared: &Shared, rest: Rest, from: From, router: Router) {
+async fn serve_with_hyper(shared: &Shared, rest: Rest, from: From, routes: Routes) {
     let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
     let io = Io::new(rest.socket, rest.ahead, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(from.peer);
+        request.extensions_mut().insert(from.peer.clone());
         if let Some(same_port) = from.same_port {
             request.extensions_mut().insert(same_port);
         }
         if request.method() == Method::CONNECT {
             request.extensions_mut().insert(requests.hold());
         }
-        let answer = router.clone().call(request);
+        let answer = routes.clone().answer(request);
         let in_service = requests.start();
-        async move { answer.await.map(|response| in_service.until_sent(response)) }
+        async move {
+            let mut response = answer.await;
+            if let Some(dress) = Dress::of(&mut response) {
+                dress.put_on(&mut response);
+            }
+            Ok::<_, Infallible>(in_service.until_sent(response))
+        }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder

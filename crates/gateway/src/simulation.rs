@@ -56,12 +56,12 @@ pub fn begin(seed: u64, mutant: Option<Mutant>) {
 pub async fn start(config: Config, port: u16) -> io::Result<Simulated> {
     let tls = TlsClients::load(&config.policy).map_err(io::Error::other)?;
     let shared = Shared::new(config, tls, None);
-    let router = http::router(shared.clone(), Router::new());
+    let routes = http::Routes::new(shared.clone(), Router::new());
     let listener = net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     let address = listener.local_addr()?;
     let mut accepting = JoinSet::new();
     let entry = Entry::default();
-    accepting.spawn(listener::accept(shared.clone(), listener, entry, router));
+    accepting.spawn(listener::accept(shared.clone(), listener, entry, routes));
     Ok(Simulated {
         gateway: Gateway::of(shared.clone(), vec![address], Vec::new()),
         census: Census(shared),

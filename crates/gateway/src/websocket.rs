@@ -11,12 +11,15 @@ mod silence;
 mod socket;
 mod unsent;
 
+use std::future::ready;
+
 use axum::{
     body::Body,
     extract::Request,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use hyper::{
     ext::Protocol,
     upgrade::{OnUpgrade, Upgraded},
@@ -24,6 +27,7 @@ use hyper::{
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use self::carrier::Carrier;
@@ -33,7 +37,8 @@ pub(crate) use self::{
     socket::{Heard, Pieces, WebSocket},
 };
 use crate::{
-    http1::{Handover, Rest},
+    http::Peer,
+    http1::{Handover, Rest, Successor},
     listener::{Held, Io},
 };
 
@@ -49,7 +54,7 @@ pub(crate) struct Handshake {
 /// Where the connection comes from when the reply is written.
 enum Upgrade {
     Hyper(OnUpgrade),
-    Http1(oneshot::Receiver<Rest>),
+    Http1(Handover),
 }
 
 /// How it asks.
@@ -103,8 +108,9 @@ impl Handshake {
         request: &mut Request,
         choose: impl FnOnce(&[&str]) -> Result<Option<&'static str>, NotWebSocket>,
     ) -> Result<Self, NotWebSocket> {
-        let upgrade = match request.extensions().get().and_then(Handover::take) {
-            Some(rest) => Upgrade::Http1(rest),
+        let peer = request.extensions_mut().get_mut::<Peer>();
+        let upgrade = match peer.and_then(|peer| peer.handover.take()) {
+            Some(handover) => Upgrade::Http1(handover),
             None => Upgrade::Hyper(hyper::upgrade::on(&mut *request)),
         };
         let headers = request.headers();
@@ -114,10 +120,12 @@ impl Handshake {
                 .extensions()
                 .get::<Protocol>()
                 .is_some_and(|protocol| protocol.as_str() == "websocket");
-        let upgrades = request.version() == Version::HTTP_11
-            && request.method() == Method::GET
-            && has_token(headers, &header::CONNECTION, "upgrade")
-            && has_token(headers, &header::UPGRADE, "websocket");
+        // Nothing else is handed over.
+        let upgrades = matches!(upgrade, Upgrade::Http1(_))
+            || request.version() == Version::HTTP_11
+                && request.method() == Method::GET
+                && has_token(headers, &header::CONNECTION, "upgrade")
+                && has_token(headers, &header::UPGRADE, "websocket");
         if !connects && !upgrades {
             return Err(NotWebSocket::NoUpgrade);
         }
@@ -139,8 +147,8 @@ impl Handshake {
             Some(held) if connects => Way::Connect(held.clone()),
             _ => Way::Upgrade(accept_key(headers)?),
         };
-        let protocol = choose(&tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL))?
-            .map(HeaderValue::from_static);
+        let offered: Vec<&str> = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).collect();
+        let protocol = choose(&offered)?.map(HeaderValue::from_static);
         debug!(version = ?request.version(), "websocket");
         Ok(Self {
             way,
@@ -167,6 +175,51 @@ impl Handshake {
         Response,
         impl Future<Output = Option<WebSocket>> + Send + 'static,
     ) {
+        let (response, upgrade, held) = self.grant();
+        let websocket = match upgrade {
+            Upgrade::Hyper(upgrade) => {
+                Either::Left(async move { upgraded(upgrade.await.ok()?, held, max_message_bytes) })
+            }
+            Upgrade::Http1(handover) => {
+                let (to, from) = oneshot::channel();
+                handover.to(|rest| {
+                    // Who waits for it may have gone.
+                    _ = to.send(rest);
+                    Box::pin(ready(()))
+                });
+                Either::Right(async move { Some(handed_over(from.await.ok()?, max_message_bytes)) })
+            }
+        };
+        (response, websocket)
+    }
+
+    /// The reply, after which `carry` has the WebSocket: in the task of its connection, if it has one of its own.
+    pub(crate) fn accept_for<C: Future<Output = ()> + Send + 'static>(
+        self,
+        tracker: &TaskTracker,
+        carry: impl FnOnce(WebSocket) -> C + Send + 'static,
+    ) -> Response {
+        let (response, upgrade, held) = self.grant();
+        let token = tracker.token();
+        match upgrade {
+            Upgrade::Hyper(upgrade) => {
+                tracker.spawn(async move {
+                    if let Ok(stream) = upgrade.await
+                        && let Some(websocket) = upgraded(stream, held, MAX_MESSAGE_BYTES)
+                    {
+                        carry(websocket).await;
+                    }
+                });
+            }
+            Upgrade::Http1(handover) => handover.to(move |rest| -> Successor {
+                let carried = carry(handed_over(rest, MAX_MESSAGE_BYTES));
+                Box::pin(token.task_tracker().track_future(carried))
+            }),
+        }
+        response
+    }
+
+    fn grant(self) -> (Response, Upgrade, Option<Held>) {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         if let Some(protocol) = self.protocol {
@@ -182,35 +235,26 @@ impl Handshake {
             }
             Way::Connect(held) => Some(held),
         };
-        let upgrade = self.upgrade;
-        let websocket = async move {
-            let (carrier, read) = match upgrade {
-                Upgrade::Hyper(upgrade) => carrier(upgrade.await.ok()?, held, max_message_bytes)?,
-                Upgrade::Http1(rest) => {
-                    let Rest { socket, ahead } = rest.await.ok()?;
-                    (Carrier::socket(socket, max_message_bytes), ahead)
-                }
-            };
-            Some(WebSocket::new(carrier, &read, max_message_bytes))
-        };
-        (response, websocket)
+        (response, self.upgrade, held)
     }
 }
 
-/// What carries the frames, and those bytes of them that came with the request.
-fn carrier(
-    upgraded: Upgraded,
-    held: Option<Held>,
-    max_message_bytes: usize,
-) -> Option<(Carrier, Vec<u8>)> {
+fn handed_over(rest: Rest, max_message_bytes: usize) -> WebSocket {
+    let Rest { socket, ahead } = rest;
+    let carrier = Carrier::socket(socket, max_message_bytes);
+    WebSocket::new(carrier, &ahead, max_message_bytes)
+}
+
+fn upgraded(stream: Upgraded, held: Option<Held>, max_message_bytes: usize) -> Option<WebSocket> {
     if let Some(held) = held {
-        let carrier = Carrier::stream(upgraded, held, max_message_bytes);
-        return Some((carrier, Vec::new()));
+        let carrier = Carrier::stream(stream, held, max_message_bytes);
+        return Some(WebSocket::new(carrier, &[], max_message_bytes));
     }
-    let parts = downcast::<TokioIo<Io>>(upgraded).ok()?;
+    let parts = downcast::<TokioIo<Io>>(stream).ok()?;
     let (socket, unread) = parts.io.into_inner().into_socket();
     let carrier = Carrier::socket(socket, max_message_bytes);
-    Some((carrier, [&parts.read_buf[..], &unread].concat()))
+    let read = [&parts.read_buf[..], &unread].concat();
+    Some(WebSocket::new(carrier, &read, max_message_bytes))
 }
 
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {
@@ -220,17 +264,15 @@ fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, NotWebSocket> {
     if key.len() != 24 || !key.as_bytes().ends_with(b"==") {
         return Err(NotWebSocket::Key);
     }
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| NotWebSocket::Key)
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| NotWebSocket::Key)
 }
 
 fn has_token(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
-    tokens(headers, name)
-        .iter()
-        .any(|value| value.eq_ignore_ascii_case(token))
+    tokens(headers, name).any(|value| value.eq_ignore_ascii_case(token))
 }
 
 /// The comma-separated tokens of all headers of one name (RFC 9110 §5.6.1).
-fn tokens<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Vec<&'a str> {
+fn tokens<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()
@@ -238,5 +280,4 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Vec<&'a str>
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|token| !token.is_empty())
-        .collect()
 }

@@ -59,26 +59,23 @@ pub(crate) async fn handle(
     if shared.draining.is_cancelled() {
         return Refusal::new(Code::GoingAway, "the gateway is stopping").into_response();
     }
-    let (response, websocket) = handshake.accept();
-    shared.work.clone().spawn(async move {
-        if let Some(websocket) = websocket.await {
-            let mut record = StreamRecord::new(&target, now());
-            record.rule = Some(Arc::clone(&permit.rule));
-            record.transports.add(TRANSPORT);
-            let _stream = shared.stats.streams.count();
-            let _backend = shared.stats.backends.count();
-            let mut tunnel = Tunnel {
-                websocket,
-                up: BytesMut::new(),
-                up_closed: false,
-                stats: StreamStats::default(),
-            };
-            let code = tunnel.run(&shared, &permit, &mut record).await;
-            record.log(&asker.client, "", code, "", &tunnel.stats, now());
-            tunnel.websocket.end(code, "").await;
-        }
-    });
-    response
+    let work = shared.work.clone();
+    handshake.accept_for(&work, |websocket| async move {
+        let mut record = StreamRecord::new(&target, now());
+        record.rule = Some(Arc::clone(&permit.rule));
+        record.transports.add(TRANSPORT);
+        let _stream = shared.stats.streams.count();
+        let _backend = shared.stats.backends.count();
+        let mut tunnel = Tunnel {
+            websocket,
+            up: BytesMut::new(),
+            up_closed: false,
+            stats: StreamStats::default(),
+        };
+        let code = tunnel.run(&shared, &permit, &mut record).await;
+        record.log(&asker.client, "", code, "", &tunnel.stats, now());
+        tunnel.websocket.end(code, "").await;
+    })
 }
 
 /// None, or `binary`: what websockify and noVNC speak today.

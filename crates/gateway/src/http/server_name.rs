@@ -4,22 +4,23 @@
 //! was told its names answers to no other, on no path. Nothing else depends on the name.
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{
-        HeaderMap, StatusCode, Version, header,
+        HeaderMap, HeaderValue, StatusCode, Version, header,
         uri::{Authority, Uri},
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use perigee_session::Code;
 
-use super::{Peer, client};
+use super::{Peer, client, cors::only};
 use crate::{
     ops::access_log::{self, Client},
     policy::{Host, quote},
     shared::Shared,
 };
+
+const MAX_PORT_DIGITS: usize = 5;
 
 /// Why a request is not answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,28 +31,31 @@ enum Stranger {
     Misdirected(String),
 }
 
-/// Answers those that ask somebody else, or nobody in particular.
-pub(super) async fn check(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+/// The reply to those that ask somebody else, or nobody in particular.
+pub(super) fn rebuff(shared: &Shared, request: &Request) -> Option<Response> {
     let names = &shared.config.server_names;
-    let asked = asked(request.version(), request.uri(), request.headers());
-    match asked.and_then(|host| answers_to(names, host.as_deref())) {
-        Ok(()) => next.run(request).await,
-        Err(Stranger::Unclear) => (
+    let stranger = verdict(names, request.version(), request.uri(), request.headers()).err()?;
+    Some(match stranger {
+        Stranger::Unclear => reply(
             StatusCode::BAD_REQUEST,
             "a request names one host, and names it once\n",
-        )
-            .into_response(),
-        Err(Stranger::Misdirected(host)) => {
+        ),
+        Stranger::Misdirected(host) => {
             if let Some(peer) = request.extensions().get::<Peer>() {
-                refused(&client(&shared, *peer, request.headers()), &host);
+                refused(&client(shared, peer, request.headers()), &host);
             }
-            (
+            reply(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this gateway does not answer to that name\n",
             )
-                .into_response()
         }
-    }
+    })
+}
+
+/// With its length, which the router would add.
+fn reply(status: StatusCode, text: &'static str) -> Response {
+    let length = HeaderValue::from(text.len());
+    (status, [(header::CONTENT_LENGTH, length)], text).into_response()
 }
 
 /// Whether a request of this client to this host is for us; the log says if not.
@@ -68,8 +72,39 @@ fn refused(client: &Client, host: &str) {
     access_log::refused(client, "page", Code::Denied, &why);
 }
 
+fn verdict(
+    names: &[Host],
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Stranger> {
+    if let Some(host) = plain_host(uri, headers) {
+        return answers_to(names, Some(host));
+    }
+    let asked = asked(version, uri, headers)?;
+    answers_to(names, asked.as_ref().map(Authority::host))
+}
+
+/// What nearly every request says: one Host, which is a name or an IPv4 address, and maybe a port. Needs no parser.
+fn plain_host<'a>(uri: &Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    if uri.authority().is_some() {
+        return None;
+    }
+    let text = only(headers, &header::HOST)?.as_bytes();
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let host_len = text.iter().take_while(|byte| is_name(byte)).count();
+    let (host, rest) = text.split_at(host_len);
+    let is_plain = match rest {
+        _ if host.is_empty() => false,
+        [] => true,
+        [b':', port @ ..] => port.len() <= MAX_PORT_DIGITS && port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    str::from_utf8(host).ok().filter(|_| is_plain)
+}
+
 /// The host that a request is for, if it says so; HTTP/1.1 and later have to.
-fn asked(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, Stranger> {
+fn asked(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, Stranger> {
     let mut lines = headers.get_all(header::HOST).iter();
     let line = lines.next();
     if lines.next().is_some() {
@@ -89,9 +124,7 @@ fn asked(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<Option<Stri
     }
     match (target, header) {
         (Some(target), Some(header)) if target != header => Err(Stranger::Unclear),
-        (target, header) => Ok(target
-            .or(header)
-            .map(|authority| authority.host().to_owned())),
+        (target, header) => Ok(target.or(header)),
     }
 }
 
@@ -119,8 +152,6 @@ fn answers_to(names: &[Host], host: Option<&str>) -> Result<(), Stranger> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn verdict(version: Version, uri: &str, hosts: &[&str]) -> Result<(), Stranger> {
@@ -131,8 +162,7 @@ mod tests {
             let host = HeaderValue::from_str(host).expect("a header");
             headers.append(header::HOST, host);
         }
-        let host = asked(version, &uri.parse().expect("a target"), &headers)?;
-        answers_to(&names, host.as_deref())
+        super::verdict(&names, version, &uri.parse().expect("a target"), &headers)
     }
 
     #[test]

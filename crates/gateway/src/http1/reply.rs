@@ -6,10 +6,13 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::{Buf, Bytes};
 
-use crate::{http::DRESS, net};
+use crate::{
+    http::{DRESS_LINES, Dress},
+    net,
+};
 
 /// Pieces up to this size are copied behind what stands before them; larger ones are written from where they are.
 const COPIED_BYTES: usize = 4 * 1024;
@@ -42,6 +45,12 @@ impl Sending {
         self.data.is_empty() && self.before.len() < COPIED_BYTES
     }
 
+    /// The bytes, where they lie together.
+    pub(super) fn only_run(&self) -> Option<&[u8]> {
+        let is_only = self.data.is_empty() && self.after.is_empty();
+        is_only.then(|| &self.before[self.written..])
+    }
+
     pub(super) fn runs(&self) -> [IoSlice<'_>; 3] {
         [
             IoSlice::new(&self.before[self.written..]),
@@ -69,21 +78,21 @@ impl Sending {
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
+        dress: Option<&Dress>,
         framing: Framing,
         closes: bool,
     ) {
         let out = &mut self.before;
         out.reserve(512);
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(status.as_str().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-        out.extend_from_slice(b"\r\n");
+        status_line(out, status);
         for (name, value) in headers {
             if name == header::CONTENT_LENGTH && framing != Framing::Empty {
                 continue;
             }
             line(out, name.as_str(), value.as_bytes());
+        }
+        if let Some(Dress { origin }) = dress {
+            dress_lines(out, origin.as_ref().map(HeaderValue::as_bytes));
         }
         match framing {
             Framing::Empty => {}
@@ -97,7 +106,7 @@ impl Sending {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// A whole reply of frames, as `http::frames_response` and `http::dress` make it.
+    /// A whole reply of frames, as `http::frames_response` and `http::Dress` make it.
     pub(super) fn frames(&mut self, origin: Option<&[u8]>, frames: Vec<u8>, closes: bool) {
         let out = &mut self.before;
         let copied = if frames.len() <= COPIED_BYTES {
@@ -107,12 +116,7 @@ impl Sending {
         };
         out.reserve(448 + copied);
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n");
-        for (name, value) in &DRESS {
-            line(out, name.as_str(), value.as_bytes());
-        }
-        if let Some(origin) = origin {
-            line(out, "access-control-allow-origin", origin);
-        }
+        dress_lines(out, origin);
         length_line(out, frames.len() as u64);
         if closes {
             line(out, "connection", b"close");
@@ -155,11 +159,31 @@ impl Sending {
     }
 }
 
+fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    // What tunnels begin with.
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+fn dress_lines(out: &mut Vec<u8>, origin: Option<&[u8]>) {
+    out.extend_from_slice(DRESS_LINES);
+    if let Some(origin) = origin {
+        line(out, "access-control-allow-origin", origin);
+    }
 }
 
 fn length_line(out: &mut Vec<u8>, length: u64) {
@@ -232,7 +256,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, "7".parse().expect("a value"));
         let mut sending = Sending::default();
-        sending.head(StatusCode::NOT_FOUND, &headers, Framing::Length(7), true);
+        sending.head(
+            StatusCode::NOT_FOUND,
+            &headers,
+            None,
+            Framing::Length(7),
+            true,
+        );
         let text = written(sending, 1000);
         assert!(
             text.starts_with(

@@ -57,6 +57,17 @@ impl Entry {
         Accepted::new(shared, peer)
     }
 
+    /// HTTP begins with the first byte.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.proxy_protocol && self.tls.is_none()
+    }
+
+    /// A connection with nothing before HTTP.
+    pub(super) fn bare(stream: TcpStream, accepted: Accepted) -> ClientSocket {
+        without_delay(&stream);
+        ClientSocket::new(Wire::Plain(stream), accepted)
+    }
+
     /// Waits, with deadlines, until HTTP begins. Returns who the client is, as far as it can be
     /// known before that.
     pub(super) async fn pass(
@@ -67,8 +78,7 @@ impl Entry {
         mut accepted: Accepted,
     ) -> Result<(ClientSocket, SocketAddr)> {
         let timeouts = &shared.config.timeouts;
-        // Frames are written whole; waiting for more would only delay them.
-        _ = stream.set_nodelay(true);
+        without_delay(&stream);
         let begun = async {
             let mut client = peer;
             if self.proxy_protocol {
@@ -92,6 +102,14 @@ impl Entry {
             }
         };
         Ok((ClientSocket::new(wire, accepted), client))
+    }
+}
+
+/// Linux has it from the socket that listens.
+fn without_delay(stream: &TcpStream) {
+    if !cfg!(target_os = "linux") {
+        // On failure frames are late, and whole.
+        _ = stream.set_nodelay(true);
     }
 }
 
