@@ -45,7 +45,12 @@ impl<T> ById<T> {
         let thing = Box::new(thing);
         match self.find(id) {
             Ok(index) => self.0[index].1 = thing,
-            Err(index) => self.0.insert(index, (id, thing)),
+            Err(index) => {
+                if self.0.is_empty() {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(index, (id, thing));
+            }
         }
     }
 

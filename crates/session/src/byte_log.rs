@@ -18,8 +18,12 @@ pub(crate) struct ByteLog {
     block_base: u64,
     /// The first block, by itself: a message that is taken before the next one comes needs no other.
     first: Vec<u8>,
-    /// Those after it.
-    more: VecDeque<Vec<u8>>,
+    /// Those after it, if there are any.
+    #[expect(
+        clippy::box_collection,
+        reason = "every idle stream has two of these, and needs a pointer only"
+    )]
+    more: Option<Box<VecDeque<Vec<u8>>>>,
 }
 
 /// The contiguous runs of a log; none of them is empty.
@@ -55,10 +59,12 @@ impl ByteLog {
     pub(crate) fn append(&mut self, mut bytes: &[u8]) {
         self.end += bytes.len() as u64;
         while !bytes.is_empty() {
-            let block = self.more.back_mut().unwrap_or(&mut self.first);
+            let last = self.more.as_mut().and_then(|more| more.back_mut());
+            let block = last.unwrap_or(&mut self.first);
             let room = BLOCK_LEN - block.len();
             if room == 0 {
                 self.more
+                    .get_or_insert_default()
                     .push_back(Vec::with_capacity(bytes.len().min(BLOCK_LEN)));
                 continue;
             }
@@ -76,7 +82,7 @@ impl ByteLog {
         let position = to_usize(offset - self.block_base);
         let block = match (position / BLOCK_LEN).checked_sub(1) {
             None => &self.first,
-            Some(index) => match self.more.get(index) {
+            Some(index) => match self.more.as_ref().and_then(|more| more.get(index)) {
                 Some(block) => block,
                 None => return &[],
             },
@@ -91,11 +97,10 @@ impl ByteLog {
         let skip = to_usize(self.base - self.block_base);
         Runs {
             first: self.first.get(skip..).unwrap_or_default(),
-            more: if self.more.is_empty() {
-                vec_deque::Iter::default()
-            } else {
-                self.more.iter()
-            },
+            more: self
+                .more
+                .as_ref()
+                .map_or_else(vec_deque::Iter::default, |more| more.iter()),
         }
     }
 
@@ -112,15 +117,16 @@ impl ByteLog {
             } else {
                 self.first = Vec::new();
             }
-            self.more.clear();
+            self.more = None;
             self.block_base = self.base;
         }
         while self.base - self.block_base >= BLOCK_LEN as u64 {
-            self.first = self.more.pop_front().unwrap_or_default();
+            let next = self.more.as_mut().and_then(|more| more.pop_front());
+            self.first = next.unwrap_or_default();
             self.block_base += BLOCK_LEN as u64;
         }
-        if self.more.capacity() > 0 && self.more.is_empty() {
-            self.more = VecDeque::new();
+        if self.more.as_ref().is_some_and(|more| more.is_empty()) {
+            self.more = None;
         }
     }
 }
@@ -165,8 +171,11 @@ mod tests {
 
     /// Bytes of memory beside the log itself.
     fn held(log: &ByteLog) -> usize {
-        let blocks = log.more.iter().map(Vec::capacity).sum::<usize>();
-        log.first.capacity() + blocks + log.more.capacity() * size_of::<Vec<u8>>()
+        let more = log.more.as_ref().map_or(0, |more| {
+            let blocks = more.iter().map(Vec::capacity).sum::<usize>();
+            size_of_val(&**more) + blocks + more.capacity() * size_of::<Vec<u8>>()
+        });
+        log.first.capacity() + more
     }
 
     proptest! {
@@ -187,7 +196,7 @@ mod tests {
                 let run = log.run(from as u64, 1000);
                 prop_assert_eq!(run, &model[from..from + run.len()]);
                 prop_assert!(!run.is_empty() || from == model.len());
-                prop_assert!(log.more.len() as u64 <= log.len() / BLOCK_LEN as u64 + 1);
+                prop_assert!(log.more.as_ref().map_or(0, |more| more.len()) as u64 <= log.len() / BLOCK_LEN as u64 + 1);
                 prop_assert!(log.len() > 0 || held(&log) <= KEPT_LEN);
             }
         }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// Bounds and durations of a session; the same for its whole life.
+/// Bounds and durations of a session, which many can share; what differs from one to the other can be set
+/// by [`Session::set_heartbeat`](crate::Session::set_heartbeat) and
+/// [`Session::set_resume_timeout`](crate::Session::set_resume_timeout).
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Bytes the peer may send beyond what was delivered, per stream.

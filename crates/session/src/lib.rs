@@ -24,6 +24,7 @@ mod byte_log;
 mod code;
 mod config;
 mod event;
+mod few;
 mod frame;
 mod position;
 mod receive;
@@ -40,6 +41,7 @@ pub use by_id::ById;
 pub use code::Code;
 pub use config::Config;
 pub use event::{Event, StreamStats};
+pub use few::Few;
 pub use frame::{
     CodecError, DetachReason, Entry, Frame, HEADER_LEN, Hello, MAX_DATA_LEN, MAX_OFFSET,
     MAX_SID_LEN, MAX_TARGET_LEN, MAX_TEXT_LEN, StreamId, TOKEN_LEN, VERSION, Welcome,

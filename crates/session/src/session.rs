@@ -12,11 +12,12 @@ mod stream;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    ById, Code, Config, Event, StreamId, StreamStats, TOKEN_LEN,
+    ById, Code, Config, Event, Few, StreamId, StreamStats, TOKEN_LEN,
     byte_log::Runs,
     stream_ids::StreamIds,
     timer::{Timer, TimerTable},
@@ -69,7 +70,10 @@ pub enum Attach {
 /// One endpoint of a session.
 #[derive(Debug)]
 pub struct Session {
-    config: Config,
+    config: Arc<Config>,
+    /// In place of what the configuration says.
+    heartbeat: Duration,
+    resume: Duration,
     role: Role,
     mutation: Mutation,
     streams: ById<Stream>,
@@ -92,10 +96,10 @@ pub struct Session {
     /// WELCOME leaves that to the next one.
     uplink_is_new: bool,
     /// Client: who it is, once welcomed. Gateway: what to tell in WELCOME until the client has it.
-    identity: Option<(String, [u8; TOKEN_LEN])>,
+    identity: Option<Box<(String, [u8; TOKEN_LEN])>>,
     confirmed: bool,
     ended: Option<Code>,
-    events: VecDeque<Event>,
+    events: Few<Event>,
     timers: TimerTable,
     /// Streams that may have something to transmit, in turn.
     send_queue: VecDeque<StreamId>,
@@ -115,14 +119,21 @@ struct Control {
     welcome: Option<Welcoming>,
     /// Gateway: the batch that welcomed the newest attachment.
     welcomed_in: Option<u64>,
-    end: Option<(Code, &'static str)>,
-    pongs: VecDeque<u32>,
+    pongs: Few<u32>,
     ping: bool,
+    /// Streams whose OPEN or OPENED is due.
+    opens: Few<StreamId>,
+    /// What a session has at its end only.
+    leaving: Option<Box<Leaving>>,
+}
+
+/// What is to be said, or was, of the end of the session or its gateway.
+#[derive(Debug, Default)]
+struct Leaving {
+    end: Option<(Code, &'static str)>,
     go_away: Option<(Duration, Code)>,
     /// What GOAWAY said last, and in which batch.
     gone_away_in: Option<(Duration, Code, u64)>,
-    /// Streams whose OPEN or OPENED is due.
-    opens: VecDeque<StreamId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,25 +152,43 @@ struct Attachment {
     awaits_welcome: bool,
 }
 
+impl Control {
+    fn leaving(&mut self) -> &mut Leaving {
+        self.leaving.get_or_insert_default()
+    }
+}
+
 impl Session {
     /// The client's end of a session that does not exist yet.
     #[must_use]
-    pub fn client(config: Config) -> Self {
-        Self::new(config, Role::Client, None)
+    pub fn client(config: impl Into<Arc<Config>>) -> Self {
+        Self::new(config.into(), Role::Client, None)
     }
 
     /// The gateway's end of a new session, which ends soon if no HELLO follows.
     #[must_use]
-    pub fn gateway(config: Config, sid: String, token: [u8; TOKEN_LEN], now: Instant) -> Self {
-        let mut session = Self::new(config, Role::Gateway, Some((sid, token)));
+    pub fn gateway(
+        config: impl Into<Arc<Config>>,
+        sid: String,
+        token: [u8; TOKEN_LEN],
+        now: Instant,
+    ) -> Self {
+        let identity = Box::new((sid, token));
+        let mut session = Self::new(config.into(), Role::Gateway, Some(identity));
         session
             .timers
             .set(Timer::Resume, now + session.config.confirm);
         session
     }
 
-    fn new(config: Config, role: Role, identity: Option<(String, [u8; TOKEN_LEN])>) -> Self {
+    fn new(
+        config: Arc<Config>,
+        role: Role,
+        identity: Option<Box<(String, [u8; TOKEN_LEN])>>,
+    ) -> Self {
         Self {
+            heartbeat: config.heartbeat,
+            resume: config.resume,
             config,
             role,
             mutation: Mutation::default(),
@@ -176,7 +205,7 @@ impl Session {
             identity,
             confirmed: false,
             ended: None,
-            events: VecDeque::new(),
+            events: Few::new(),
             timers: TimerTable::default(),
             send_queue: VecDeque::new(),
             left_out: Vec::new(),
@@ -237,7 +266,7 @@ impl Session {
     pub fn identity(&self) -> Option<(&str, &[u8; TOKEN_LEN])> {
         self.identity
             .as_ref()
-            .map(|(sid, token)| (sid.as_str(), token))
+            .map(|identity| (identity.0.as_str(), &identity.1))
     }
 
     /// Whether the session is over, and why.
@@ -254,7 +283,13 @@ impl Session {
 
     /// Sets how long the session is kept when detached, from the next detach on.
     pub fn set_resume_timeout(&mut self, resume: Duration) {
-        self.config.resume = resume;
+        self.resume = resume;
+    }
+
+    /// Sets the longest silence on an open transport before a PING, so that a crowd of sessions does not speak in
+    /// step.
+    pub fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
     }
 
     /// Opens a stream (client).
@@ -262,7 +297,7 @@ impl Session {
         debug_assert_eq!(self.role, Role::Client);
         let id = self.next_stream;
         self.next_stream += 1;
-        let stream = self.new_stream(service, target.to_owned());
+        let stream = self.new_stream(service, target.into());
         self.streams.insert(id, stream);
         self.queue_open(id);
         id
@@ -272,7 +307,7 @@ impl Session {
     pub fn accept(&mut self, id: StreamId, reached: &str) {
         if let Some(stream) = self.streams.get_mut(id) {
             stream.opened = true;
-            stream.target = reached.to_owned();
+            stream.target = reached.into();
             self.queue_open(id);
         }
     }
@@ -379,13 +414,13 @@ impl Session {
         for id in ids {
             self.close(id, code, text, true, None, now);
         }
-        self.control.end = Some((code, text));
+        self.control.leaving().end = Some((code, text));
         self.over(code);
     }
 
     /// Asks the client to attach again, or to finish (gateway).
     pub fn go_away(&mut self, after: Duration, code: Code) {
-        self.control.go_away = Some((after, code));
+        self.control.leaving().go_away = Some((after, code));
     }
 
     fn over(&mut self, code: Code) {
@@ -396,7 +431,7 @@ impl Session {
         self.events.push_back(Event::Ended { code });
     }
 
-    fn new_stream(&self, service: u8, target: String) -> Stream {
+    fn new_stream(&self, service: u8, target: Box<str>) -> Stream {
         Stream::new(service, target, self.peer_initial, self.config.window)
     }
 
@@ -493,8 +528,7 @@ impl Session {
             }) => {
                 self.timers
                     .set(Timer::PeerDead, now + self.config.peer_dead);
-                self.timers
-                    .set_once(Timer::Heartbeat, now + self.config.heartbeat);
+                self.timers.set_once(Timer::Heartbeat, now + self.heartbeat);
             }
             Some(Attachment {
                 link: Link::Poll, ..

@@ -31,7 +31,9 @@ impl StreamIds {
     /// Whether `id` was never used before; from now on it was.
     pub(crate) fn take(&mut self, id: StreamId) -> Result<bool, TooFarAhead> {
         if id < self.next {
-            return Ok(self.pending.remove(&id));
+            let may_come = self.pending.remove(&id);
+            self.give_back();
+            return Ok(may_come);
         }
         if (id - self.next) as usize + self.pending.len() > MAX_PENDING {
             return Err(TooFarAhead);
@@ -64,6 +66,14 @@ impl StreamIds {
                 .filter(|id| (seen..self.next).contains(id))
                 .take(MAX_PENDING),
         );
+        self.give_back();
+    }
+
+    /// A set that is empty keeps what it had room in.
+    fn give_back(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = BTreeSet::new();
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Session {
         self.timers.stop(Timer::Tombstone);
         if self.role == Role::Gateway && self.ended.is_none() {
             let keep = if self.confirmed {
-                self.config.resume
+                self.resume
             } else {
                 self.config.confirm
             };
@@ -158,10 +158,11 @@ impl Session {
                 self.want_ack(id, true, now);
             }
         }
-        if let Some((after, code, batch)) = self.control.gone_away_in
+        if let Some(leaving) = &mut self.control.leaving
+            && let Some((after, code, batch)) = leaving.gone_away_in
             && batch > from.batch
         {
-            self.control.go_away = Some((after, code));
+            leaving.go_away = Some((after, code));
         }
         self.tombstones.tell_after(from.batch);
         self.tombstones.postpone(now + self.config.tombstone);
@@ -193,7 +194,7 @@ impl Session {
         attachment.awaits_welcome = false;
         self.uplink_is_new = false;
         if let Some(identity) = &welcome.identity {
-            self.identity = Some(identity.clone());
+            self.identity = Some(Box::new(identity.clone()));
             // Tells the gateway that the session is known here (protocol section 4).
             self.control.ping = true;
         }
@@ -307,7 +308,7 @@ impl Session {
             token: self
                 .identity
                 .as_ref()
-                .map_or([0; TOKEN_LEN], |(_, token)| *token),
+                .map_or([0; TOKEN_LEN], |identity| identity.1),
             prompt: false,
             entries: self.entries(),
         }

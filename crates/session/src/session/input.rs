@@ -306,9 +306,10 @@ impl Session {
         {
             let recently = stream
                 .rewound
-                .is_some_and(|(at, when)| at == rn && now < when + REWIND_PAUSE);
+                .as_deref()
+                .is_some_and(|&(at, when)| at == rn && now < when + REWIND_PAUSE);
             if !recently {
-                stream.rewound = Some((rn, now));
+                stream.rewound = Some(Box::new((rn, now)));
                 stream.send.rewind(rn);
             }
         }
@@ -337,7 +338,7 @@ impl Session {
                 self.events.push_back(Event::Refused { target, code });
             }
             Ok(true) => {
-                let stream = self.new_stream(service, target.to_owned());
+                let stream = self.new_stream(service, target.into());
                 self.streams.insert(id, stream);
                 self.events.push_back(Event::Open {
                     stream: id,

@@ -52,8 +52,7 @@ impl Session {
                 .as_ref()
                 .is_some_and(|attachment| attachment.link == Link::Open)
         {
-            self.timers
-                .set(Timer::Heartbeat, now + self.config.heartbeat);
+            self.timers.set(Timer::Heartbeat, now + self.heartbeat);
         }
         any
     }
@@ -108,7 +107,12 @@ impl Session {
             }
             .encode(out);
         }
-        if let Some((code, text)) = self.control.end {
+        if let Some((code, text)) = self
+            .control
+            .leaving
+            .as_ref()
+            .and_then(|leaving| leaving.end)
+        {
             Frame::Reset {
                 stream: 0,
                 code,
@@ -144,13 +148,13 @@ impl Session {
             |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         // Told in the first WELCOME, and again only where the same attachment goes on without it; a
         // client that missed it starts over.
-        let identity = self.identity.clone();
+        let identity = self.identity.as_deref().cloned();
         Welcome {
             version: VERSION,
             caps: 0,
             n: self.last_n,
-            heartbeat_ms: millis(self.config.heartbeat),
-            resume_ms: millis(self.config.resume),
+            heartbeat_ms: millis(self.heartbeat),
+            resume_ms: millis(self.resume),
             initial: self.config.window,
             identity,
             entries: self.entries(),
@@ -159,11 +163,11 @@ impl Session {
 
     fn has_control_frame(&self) -> bool {
         self.tombstones.anything_to_tell()
-            || self.control.end.is_some()
             || !self.control.pongs.is_empty()
             || self.control.ping
-            || self.control.go_away.is_some()
             || !self.control.opens.is_empty()
+            || (self.control.leaving.as_ref())
+                .is_some_and(|leaving| leaving.end.is_some() || leaving.go_away.is_some())
     }
 
     /// One frame that is neither ACK nor DATA.
@@ -177,7 +181,9 @@ impl Session {
                 text: end.text,
             }
             .encode(out);
-        } else if let Some((code, text)) = self.control.end.take() {
+        } else if let Some((code, text)) =
+            (self.control.leaving.as_mut()).and_then(|leaving| leaving.end.take())
+        {
             Frame::Reset {
                 stream: 0,
                 code,
@@ -189,8 +195,10 @@ impl Session {
             Frame::Pong { t }.encode(out);
         } else if std::mem::take(&mut self.control.ping) {
             Frame::Ping { t: self.last_n }.encode(out);
-        } else if let Some((after, code)) = self.control.go_away.take() {
-            self.control.gone_away_in = Some((after, code, batch));
+        } else if let Some(leaving) = &mut self.control.leaving
+            && let Some((after, code)) = leaving.go_away.take()
+        {
+            leaving.gone_away_in = Some((after, code, batch));
             let after_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
             Frame::GoAway { after_ms, code }.encode(out);
         } else if let Some(id) = self.control.opens.pop_front() {

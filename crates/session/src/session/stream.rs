@@ -15,7 +15,7 @@ pub(super) struct Stream {
     pub(super) receive: ReceiveLog,
     pub(super) service: u8,
     /// What was asked for (client), what was reached (gateway).
-    pub(super) target: String,
+    pub(super) target: Box<str>,
     pub(super) opened: bool,
     /// The batch that said OPENED last, and the one that said ACK; 0 for none.
     pub(super) opened_in: u64,
@@ -27,11 +27,12 @@ pub(super) struct Stream {
     pub(super) tell_rn: bool,
     /// A write found no room.
     pub(super) writer_waits: bool,
-    pub(super) rewound: Option<(u64, Instant)>,
+    /// Client: where it went back to last, and when.
+    pub(super) rewound: Option<Box<(u64, Instant)>>,
 }
 
 impl Stream {
-    pub(super) fn new(service: u8, target: String, limit: u64, window: u64) -> Self {
+    pub(super) fn new(service: u8, target: Box<str>, limit: u64, window: u64) -> Self {
         Self {
             send: SendLog::new(limit),
             receive: ReceiveLog::new(window),
