@@ -25,13 +25,15 @@ use tokio_util::task::TaskTracker;
 use self::ticket::Kind;
 
 /// The sending end of an attachment, and for a WebSocket and WebTransport the receiving end too.
+///
+/// Small, since each session has room for one; what is larger is in a box.
 pub(crate) enum Downlink {
     WebSocket(Box<websocket::Downlink>),
     WebTransport(Box<webtransport::Downlink>),
-    Stream(stream::Downlink),
+    Stream(Box<stream::Downlink>),
     Poll(poll::Downlink),
-    Sse(sse::Downlink),
-    Htmlfile(htmlfile::Downlink),
+    Sse(Box<sse::Downlink>),
+    Htmlfile(Box<htmlfile::Downlink>),
     Jsonp(jsonp::Downlink),
 }
 

@@ -27,8 +27,6 @@ use crate::{
 pub(crate) struct Tunnel {
     stream: StreamId,
     state: TunnelState,
-    /// The canonical target, for OPENED.
-    reached: Arc<str>,
     downward: Downward,
     /// How long the stream outlives its transport.
     pub(crate) resume_timeout: Duration,
@@ -37,7 +35,11 @@ pub(crate) struct Tunnel {
 /// Where a tunnel is in its life.
 enum TunnelState {
     /// Waiting for the backend.
-    Dialing(Pin<Box<dyn Future<Output = Result<Connection, Unreached>> + Send>>),
+    Dialing {
+        dialing: Pin<Box<dyn Future<Output = Result<Connection, Unreached>> + Send>>,
+        /// The canonical target, for OPENED.
+        reached: Arc<str>,
+    },
     /// Bytes flow.
     Open(Connection),
     /// Over.
@@ -83,12 +85,11 @@ impl Tunnel {
     pub(crate) fn new(stream: StreamId, permit: Permit, tls: Arc<TlsClients>) -> Self {
         let resume_timeout = permit.backend.resume_timeout;
         let reached = Arc::clone(&permit.backend.name);
-        let state =
-            TunnelState::Dialing(Box::pin(async move { backend::reach(&permit, &tls).await }));
+        let dialing = Box::pin(async move { backend::reach(&permit, &tls).await });
+        let state = TunnelState::Dialing { dialing, reached };
         Self {
             stream,
             state,
-            reached,
             downward: Downward::Unknown,
             resume_timeout,
         }
@@ -105,12 +106,12 @@ impl Tunnel {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Result<bool, Failure> {
-        if let TunnelState::Dialing(dialing) = &mut self.state {
+        if let TunnelState::Dialing { dialing, reached } = &mut self.state {
             match dialing.as_mut().poll(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(connection)) => {
+                    session.accept(self.stream, reached);
                     self.state = TunnelState::Open(connection);
-                    session.accept(self.stream, &self.reached);
                 }
                 Poll::Ready(Err(Unreached { code, detail })) => {
                     self.state = TunnelState::Over;

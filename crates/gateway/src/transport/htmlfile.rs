@@ -78,7 +78,7 @@ pub(crate) async fn handle(
     shown
         .carry_on(
             position,
-            super::Downlink::Htmlfile(Downlink { reply, nonce }),
+            super::Downlink::Htmlfile(Box::new(Downlink { reply, nonce })),
         )
         .await
         .map_err(ticket::refusal)?;

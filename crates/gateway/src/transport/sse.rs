@@ -57,7 +57,7 @@ pub(crate) async fn handle(
     let position = last_position(request.headers())?;
     let (reply, body) = stream::reply(retry(RETRY));
     match shown
-        .carry_on(position, super::Downlink::Sse(Downlink { reply }))
+        .carry_on(position, super::Downlink::Sse(Box::new(Downlink { reply })))
         .await
     {
         Ok(()) => Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()),

@@ -36,7 +36,7 @@ pub(crate) async fn handle(
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (downlink, body) = reply(Bytes::new());
     attach
-        .deliver(super::Downlink::Stream(downlink))
+        .deliver(super::Downlink::Stream(Box::new(downlink)))
         .await
         .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
     Ok(frames_response(body))
