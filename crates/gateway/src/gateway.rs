@@ -225,8 +225,8 @@ impl Gateway {
     }
 
     async fn sessions_ended(&self) {
-        for commands in self.shared.registry.all() {
-            commands.closed().await;
+        for door in self.shared.registry.all() {
+            door.inbox.closed().await;
         }
         for inbox in self.shared.bosh.all() {
             inbox.closed().await;
@@ -234,9 +234,9 @@ impl Gateway {
     }
 
     async fn tell_all(&self, command: impl Fn() -> Command) {
-        for commands in self.shared.registry.all() {
+        for door in self.shared.registry.all() {
             // A session that just ended has nothing to be told.
-            _ = commands.send(command()).await;
+            _ = door.inbox.send(command()).await;
         }
     }
 }

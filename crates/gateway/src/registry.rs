@@ -5,7 +5,9 @@
 //! - an unknown id, a wrong token and another origin are told apart by nobody.
 
 use std::{
-    collections::BTreeMap,
+    borrow::Borrow,
+    cmp::Ordering as Order,
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,12 +19,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use perigee_session::TOKEN_LEN;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc;
 
 use crate::{
     net,
     policy::Origin,
-    session_task::Command,
+    session_task::Inbox,
     transport::ticket::{Kind, Shown, Tickets},
 };
 
@@ -33,17 +34,23 @@ pub(crate) const NEW: &str = "new";
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// Held for a look-up, an insertion or a removal; never across an await.
-    sessions: Mutex<BTreeMap<String, Entry>>,
+    sessions: Mutex<BTreeSet<BySid>>,
 }
 
+/// What others know of a session: who may attach, and the way to the task that owns it.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Door {
+    pub(crate) sid: Box<str>,
     token_hash: [u8; 32],
     origin: Option<Arc<Origin>>,
-    commands: mpsc::Sender<Command>,
-    detached: Arc<DetachedSince>,
-    tickets: Arc<Tickets>,
+    pub(crate) inbox: Inbox,
+    pub(crate) detached: DetachedSince,
+    pub(crate) tickets: Tickets,
 }
+
+/// The registry's order.
+#[derive(Debug)]
+struct BySid(Arc<Door>);
 
 /// When a session lost its transport, in milliseconds since the gateway started, plus one; 0 while
 /// attached.
@@ -83,27 +90,23 @@ impl Identity {
     }
 }
 
+impl Door {
+    pub(crate) fn new(identity: &Identity, origin: Option<Arc<Origin>>) -> Self {
+        Self {
+            sid: identity.sid.as_str().into(),
+            token_hash: Sha256::digest(identity.token).into(),
+            origin,
+            inbox: Inbox::default(),
+            detached: DetachedSince::default(),
+            tickets: Tickets::default(),
+        }
+    }
+}
+
 impl Registry {
     /// Adds a session.
-    pub(crate) fn insert(
-        &self,
-        identity: &Identity,
-        origin: Option<Arc<Origin>>,
-        commands: mpsc::Sender<Command>,
-        detached: Arc<DetachedSince>,
-        tickets: Arc<Tickets>,
-    ) {
-        let token_hash = Sha256::digest(identity.token).into();
-        self.lock().insert(
-            identity.sid.clone(),
-            Entry {
-                token_hash,
-                origin,
-                commands,
-                detached,
-                tickets,
-            },
-        );
+    pub(crate) fn insert(&self, door: Arc<Door>) {
+        self.lock().insert(BySid(door));
     }
 
     pub(crate) fn remove(&self, sid: &str) {
@@ -116,12 +119,12 @@ impl Registry {
         sid: &str,
         token: &[u8; TOKEN_LEN],
         origin: Option<&Origin>,
-    ) -> Option<mpsc::Sender<Command>> {
+    ) -> Option<Arc<Door>> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         let sessions = self.lock();
-        let entry = sessions.get(sid)?;
-        let known = bool::from(entry.token_hash.ct_eq(&hash)) && entry.origin.as_deref() == origin;
-        known.then(|| entry.commands.clone())
+        let BySid(door) = sessions.get(sid)?;
+        let known = bool::from(door.token_hash.ct_eq(&hash)) && door.origin.as_deref() == origin;
+        known.then(|| Arc::clone(door))
     }
 
     /// The way to an attachment, for who shows its ticket and does not come from another origin. A
@@ -135,37 +138,63 @@ impl Registry {
         now: Instant,
     ) -> Option<Shown> {
         let sessions = self.lock();
-        let entry = sessions.get(sid)?;
-        let n = entry.tickets.find(ticket, kind, now)?;
-        let known = origin.is_none() || entry.origin.as_deref() == origin;
+        let BySid(door) = sessions.get(sid)?;
+        let n = door.tickets.find(ticket, kind, now)?;
+        let known = origin.is_none() || door.origin.as_deref() == origin;
         known.then(|| Shown {
-            commands: entry.commands.clone(),
+            door: Arc::clone(door),
             n,
-            origin: entry.origin.as_ref().map(ToString::to_string),
+            origin: door.origin.as_ref().map(ToString::to_string),
         })
     }
 
     /// The way to every session.
-    pub(crate) fn all(&self) -> Vec<mpsc::Sender<Command>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Door>> {
         self.lock()
-            .values()
-            .map(|entry| entry.commands.clone())
+            .iter()
+            .map(|BySid(door)| Arc::clone(door))
             .collect()
     }
 
     /// The way to the session that has been detached longest.
-    pub(crate) fn longest_detached(&self) -> Option<mpsc::Sender<Command>> {
+    pub(crate) fn longest_detached(&self) -> Option<Arc<Door>> {
         self.lock()
-            .values()
-            .filter_map(|entry| entry.detached.get().map(|since| (since, &entry.commands)))
+            .iter()
+            .filter_map(|BySid(door)| door.detached.get().map(|since| (since, door)))
             .min_by_key(|(since, _)| *since)
-            .map(|(_, commands)| commands.clone())
+            .map(|(_, door)| Arc::clone(door))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<BySid>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Borrow<str> for BySid {
+    fn borrow(&self) -> &str {
+        &self.0.sid
+    }
+}
+
+impl Ord for BySid {
+    fn cmp(&self, other: &Self) -> Order {
+        self.0.sid.cmp(&other.0.sid)
+    }
+}
+
+impl PartialOrd for BySid {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for BySid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.sid == other.0.sid
+    }
+}
+
+impl Eq for BySid {}
 
 #[cfg(test)]
 mod tests {
@@ -177,14 +206,8 @@ mod tests {
         let identity = Identity::random("n1").unwrap();
         let origin: Arc<Origin> = Arc::new("https://a.example".parse().unwrap());
         let other: Origin = "https://b.example".parse().unwrap();
-        let (commands, _inbox) = mpsc::channel(1);
-        registry.insert(
-            &identity,
-            Some(Arc::clone(&origin)),
-            commands,
-            Arc::default(),
-            Arc::default(),
-        );
+        let door = Door::new(&identity, Some(Arc::clone(&origin)));
+        registry.insert(Arc::new(door));
         assert!(
             registry
                 .find(&identity.sid, &identity.token, Some(&origin))

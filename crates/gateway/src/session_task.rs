@@ -10,6 +10,7 @@
 mod attaching;
 mod attachment;
 mod command;
+mod inbox;
 mod ready;
 mod streams;
 
@@ -22,30 +23,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use perigee_session::{Code, Config, Event, Position, Session, StreamId};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Sleep,
-};
+use perigee_session::{Code, Event, Few, Position, Session, StreamId};
+use tokio::{sync::oneshot, time::Sleep};
 
-pub(crate) use self::command::{Command, Continuation, NewAttachment, Promise, Up};
 use self::{
     attaching::Gap,
     attachment::{Attachment, Outcome},
     ready::{INBOX, Ready, TRANSPORT},
     streams::Streams,
 };
+pub(crate) use self::{
+    command::{Command, Continuation, NewAttachment, Promise, Up},
+    inbox::Inbox,
+};
 use crate::{
     net::now,
     ops::access_log::{self, Client},
     policy::quote,
-    registry::{DetachedSince, Identity},
+    registry::{Door, Identity},
     shared::Shared,
-    transport::{Input, ticket::Tickets},
+    transport::Input,
 };
 
-/// Commands that wait for the task; more wait at their senders.
-pub(crate) const INBOX_COMMANDS: usize = 16;
 /// Rounds of work before other tasks of the thread have their turn.
 const ROUNDS_PER_POLL: usize = 8;
 /// Commands and messages taken in one round.
@@ -63,11 +62,9 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct SessionTask {
     shared: Shared,
     client: Client,
-    sid: String,
+    /// What others know of the session.
+    door: Arc<Door>,
     session: Session,
-    inbox: mpsc::Receiver<Command>,
-    /// What a command wakes the task with.
-    commands: Ready,
     /// The last look into the inbox found nothing, so that the next command wakes the task.
     inbox_is_quiet: bool,
     attachment: Option<Attachment>,
@@ -78,77 +75,70 @@ pub(crate) struct SessionTask {
     transport_is_quiet: bool,
     streams: Streams,
     /// Uplink requests whose frames were applied and that wait for the backends to take them.
-    replies: Vec<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
+    replies: Few<(BTreeSet<StreamId>, oneshot::Sender<Vec<u8>>)>,
     timer: Pin<Box<Sleep>>,
     /// The timer will wake the task.
     timer_is_armed: bool,
-    detached: Arc<DetachedSince>,
     detached_at: Option<Instant>,
     /// When a client counts as away that only has to ask for the next reply.
     away_at: Option<Instant>,
-    tickets: Arc<Tickets>,
     /// Where the newest attachment with a ticket began; few sessions have one.
     promised: Option<Box<(u32, Position)>>,
     /// There is no transport between two replies, which says nothing of the client.
     link_has_gaps: bool,
     /// The last transport was lost rather than ended: the next one is a resume.
     was_cut: bool,
-    /// The end that a client without a transport is still to be told, and how long to wait for it.
-    ends_at: Option<(Instant, Code, &'static str)>,
     /// What of the grace period this session has, when the gateway stops: 0 for half of it, 65,535
     /// for all.
     grace_share: u16,
-    /// When the session ends because the gateway stops.
-    leaves_at: Option<Instant>,
-    /// When to stop waiting for the transport to take the last frames.
-    give_up_at: Option<Instant>,
+    /// What a session has that is about to end.
+    ending: Option<Box<Ending>>,
     /// What this session holds of the process-wide budget.
     buffered: u64,
 }
 
+/// The deadlines of a session that is about to end.
+#[derive(Debug, Default)]
+struct Ending {
+    /// The end that a client without a transport is still to be told, and how long to wait for it.
+    ends_at: Option<(Instant, Code, &'static str)>,
+    /// When the session ends because the gateway stops.
+    leaves_at: Option<Instant>,
+    /// When to stop waiting for the transport to take the last frames.
+    give_up_at: Option<Instant>,
+}
+
 impl SessionTask {
-    pub(crate) fn new(
-        shared: Shared,
-        client: Client,
-        identity: Identity,
-        inbox: mpsc::Receiver<Command>,
-        detached: Arc<DetachedSince>,
-        tickets: Arc<Tickets>,
-    ) -> Self {
+    pub(crate) fn new(shared: Shared, client: Client, identity: Identity, door: Arc<Door>) -> Self {
         let now = now();
-        let config = session_config(&shared, &identity);
-        let sid = identity.sid.clone();
         let grace_share = u16::from_be_bytes([identity.token[1], identity.token[2]]);
-        let session = Session::gateway(config, identity.sid, identity.token, now);
+        let heartbeat = jittered(shared.config.timeouts.heartbeat, identity.token[0]);
+        let config = Arc::clone(&shared.sessions);
+        let mut session = Session::gateway(config, identity.sid, identity.token, now);
+        session.set_heartbeat(heartbeat);
         #[cfg(feature = "simulation")]
         let session = crate::simulation::mutated(session);
-        let streams = Streams::default();
+        let streams = Streams::new(Arc::clone(door.inbox.ready()));
         Self {
             shared,
             client,
-            sid,
+            door,
             session,
-            inbox,
-            commands: streams.ready().add(INBOX),
             inbox_is_quiet: false,
             attachment: None,
             transport: streams.ready().add(TRANSPORT),
             transport_is_quiet: false,
             streams,
-            replies: Vec::new(),
+            replies: Few::new(),
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             timer_is_armed: false,
-            detached,
             detached_at: Some(now),
             away_at: None,
-            tickets,
             promised: None,
             link_has_gaps: false,
             was_cut: false,
-            ends_at: None,
             grace_share,
-            leaves_at: None,
-            give_up_at: None,
+            ending: None,
             buffered: 0,
         }
     }
@@ -209,10 +199,7 @@ impl SessionTask {
                 self.transport.taken();
                 self.transport_is_quiet = false;
             }
-            INBOX => {
-                self.commands.taken();
-                self.inbox_is_quiet = false;
-            }
+            INBOX => self.inbox_is_quiet = false,
             _ => {}
         });
     }
@@ -228,9 +215,11 @@ impl SessionTask {
         or(self.attachment.as_ref().and_then(Attachment::deadline));
         or(self.next_stream_expiry());
         or(self.away_at);
-        or(self.ends_at.map(|(at, ..)| at));
-        or(self.leaves_at);
-        or(self.give_up_at);
+        if let Some(ending) = &self.ending {
+            or(ending.ends_at.map(|(at, ..)| at));
+            or(ending.leaves_at);
+            or(ending.give_up_at);
+        }
         let Some(deadline) = next else {
             return false;
         };
@@ -254,9 +243,7 @@ impl SessionTask {
             return false;
         }
         for _ in 0..INPUTS_PER_ROUND {
-            // The registry keeps a sender as long as the session lives, so the channel stays open.
-            let cx = &mut self.commands.context();
-            let Poll::Ready(Some(command)) = self.inbox.poll_recv(cx) else {
+            let Some(command) = self.door.inbox.take() else {
                 self.inbox_is_quiet = true;
                 return false;
             };
@@ -267,12 +254,12 @@ impl SessionTask {
                 Command::Up(up) => {
                     let Up { body, reply } = *up;
                     let named = self.session.handle_request(&body, now);
-                    self.replies.push((named, reply));
+                    self.replies.push_back((named, reply));
                 }
                 Command::GoAway { grace } => {
                     let after = grace_of(grace, self.grace_share);
                     self.session.go_away(after, Code::GoingAway);
-                    self.leaves_at = Some(now + after);
+                    self.ending.get_or_insert_default().leaves_at = Some(now + after);
                 }
                 Command::End { code, why } => self.end(code, why, now),
             }
@@ -284,20 +271,25 @@ impl SessionTask {
     /// Ends the session. Who is between two polls, or two replies of a stream, when the gateway
     /// stops is told when it attaches again.
     fn end(&mut self, code: Code, why: &'static str, now: Instant) {
-        if code == Code::GoingAway && self.attachment.is_none() && self.ends_at.is_none() {
-            self.ends_at = Some((now + LAST_WORDS_TIMEOUT, code, why));
+        let ends_at = &mut self.ending.get_or_insert_default().ends_at;
+        if code == Code::GoingAway && self.attachment.is_none() && ends_at.is_none() {
+            *ends_at = Some((now + LAST_WORDS_TIMEOUT, code, why));
         } else {
             self.session.end(code, why, now);
         }
     }
 
     fn end_if_due(&mut self, now: Instant) {
-        if self.leaves_at.take_if(|at| *at <= now).is_some() {
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        if ending.leaves_at.take_if(|at| *at <= now).is_some() {
             self.end(Code::GoingAway, STOPPING, now);
         }
         let due =
             |&mut (at, ..): &mut (Instant, Code, &str)| self.attachment.is_some() || at <= now;
-        if let Some((_, code, why)) = self.ends_at.take_if(due) {
+        let ends_at = self.ending.as_mut().map(|ending| &mut ending.ends_at);
+        if let Some((_, code, why)) = ends_at.and_then(|ends_at| ends_at.take_if(due)) {
             self.session.end(code, why, now);
         }
     }
@@ -373,7 +365,7 @@ impl SessionTask {
                     text,
                     stats,
                 } => {
-                    let who = (&self.client, self.sid.as_str());
+                    let who = (&self.client, &*self.door.sid);
                     self.streams
                         .close(stream, (code, &text), &stats, who, &self.shared, now);
                     self.update_resume_timeout();
@@ -401,10 +393,7 @@ impl SessionTask {
 
     /// Replies to uplink requests, after the backends had a chance to take what came.
     fn answer_uplinks(&mut self, now: Instant) {
-        if self.replies.is_empty() {
-            return;
-        }
-        for (named, reply) in self.replies.drain(..) {
+        while let Some((named, reply)) = self.replies.pop_front() {
             let mut frames = Vec::new();
             self.session.transmit_acks(&named, &mut frames, now);
             // If the request is gone, its client repeats it.
@@ -470,7 +459,8 @@ impl SessionTask {
     /// The end was told, or there is nobody to tell, or a client that does not read was waited for
     /// long enough.
     fn last_words_are_out(&mut self, now: Instant) -> bool {
-        let give_up_at = *self.give_up_at.get_or_insert(now + LAST_WORDS_TIMEOUT);
+        let ending = self.ending.get_or_insert_default();
+        let give_up_at = *ending.give_up_at.get_or_insert(now + LAST_WORDS_TIMEOUT);
         self.attachment.is_none() || !self.session.can_transmit() || give_up_at <= now
     }
 
@@ -494,7 +484,8 @@ impl SessionTask {
 /// Also on a panic: what the session had, others may have.
 impl Drop for SessionTask {
     fn drop(&mut self) {
-        self.shared.registry.remove(&self.sid);
+        self.shared.registry.remove(&self.door.sid);
+        self.door.inbox.close();
         self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
     }
 }
@@ -506,24 +497,11 @@ fn grace_of(grace: Duration, share: u16) -> Duration {
     half + half * u32::from(share) / u32::from(u16::MAX)
 }
 
-/// The bounds of a session, its heartbeat jittered by its own random id so that a crowd of clients
-/// does not answer in step.
-fn session_config(shared: &Shared, identity: &Identity) -> Config {
-    let timeouts = &shared.config.timeouts;
-    let limits = &shared.config.limits;
-    let fifth = timeouts.heartbeat / 5;
-    let heartbeat = timeouts.heartbeat - fifth * u32::from(identity.token[0]) / 255;
-    Config {
-        window: limits.replay_up_bytes,
-        replay: limits.replay_down_bytes,
-        max_streams: limits.max_streams,
-        heartbeat,
-        peer_dead: timeouts.peer_dead,
-        ack_delay: timeouts.ack_delay,
-        resume: timeouts.resume,
-        confirm: timeouts.hello,
-        tombstone: timeouts.tombstone,
-    }
+/// The heartbeat of a session, less up to a fifth by its own random id, so that a crowd of clients does
+/// not answer in step.
+fn jittered(heartbeat: Duration, share: u8) -> Duration {
+    let fifth = heartbeat / 5;
+    heartbeat - fifth * u32::from(share) / 255
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use std::{net::IpAddr, ops::Deref, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
-use perigee_session::Code;
-use tokio::sync::mpsc;
+use perigee_session::{Code, Config as SessionConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
@@ -20,9 +19,8 @@ use crate::{
         per_client::PerClient,
         stats::{Counts, Stats},
     },
-    registry::{DetachedSince, Identity, Registry},
-    session_task::{Command, INBOX_COMMANDS, SessionTask},
-    transport::ticket::Tickets,
+    registry::{Door, Identity, Registry},
+    session_task::{Command, SessionTask},
 };
 
 /// A handle to the state of one gateway.
@@ -36,6 +34,8 @@ pub(crate) struct State {
     pub(crate) tls: Arc<TlsClients>,
     pub(crate) names: Names,
     pub(crate) webtransport: Option<WebTransportOffer>,
+    /// What all sessions have in common.
+    pub(crate) sessions: Arc<SessionConfig>,
     pub(crate) registry: Registry,
     pub(crate) bosh: Sessions,
     pub(crate) stats: Stats,
@@ -80,6 +80,7 @@ impl Shared {
         webtransport: Option<WebTransportOffer>,
     ) -> Self {
         Self(Arc::new(State {
+            sessions: Arc::new(session_config(&config)),
             config,
             tls: Arc::new(tls),
             names: Names::default(),
@@ -128,7 +129,7 @@ impl Shared {
     /// # Errors
     ///
     /// The gateway is draining, full, or short of memory, or the client has its share.
-    pub(crate) fn create_session(&self, asker: &Asker) -> Result<mpsc::Sender<Command>, Refusal> {
+    pub(crate) fn create_session(&self, asker: &Asker) -> Result<Arc<Door>, Refusal> {
         let refuse = |code: Code, text: &'static str| {
             access_log::refused(&asker.client, "new session", code, &text);
             Refusal::new(code, text)
@@ -160,23 +161,13 @@ impl Shared {
             })?;
         let identity = Identity::random(&self.config.node)
             .map_err(|_| refuse(Code::Internal, "the system has no random numbers"))?;
-        let (commands, inbox) = mpsc::channel(INBOX_COMMANDS);
-        let detached = Arc::new(DetachedSince::default());
-        let tickets = Arc::new(Tickets::default());
-        self.registry.insert(
-            &identity,
-            asker.client.origin.clone(),
-            commands.clone(),
-            Arc::clone(&detached),
-            Arc::clone(&tickets),
-        );
+        let door = Arc::new(Door::new(&identity, asker.client.origin.clone()));
+        self.registry.insert(Arc::clone(&door));
         let task = Box::new(SessionTask::new(
             self.clone(),
             asker.client.clone(),
             identity,
-            inbox,
-            detached,
-            tickets,
+            Arc::clone(&door),
         ));
         self.work.spawn(async move {
             // A fault in one session ends that session and nothing else.
@@ -187,7 +178,7 @@ impl Shared {
             }
             drop((share, counted));
         });
-        Ok(commands)
+        Ok(door)
     }
 
     /// Detached sessions stop reading their backends (soft mark: three quarters of the budget).
@@ -202,12 +193,27 @@ impl Shared {
 
     /// Ends the session that has been detached longest.
     pub(crate) fn shed_one(&self) {
-        if let Some(commands) = self.registry.longest_detached() {
+        if let Some(door) = self.registry.longest_detached() {
             // A full inbox belongs to a session that is busy, not to one that nobody comes back to.
-            _ = commands.try_send(Command::End {
+            _ = door.inbox.try_send(Command::End {
                 code: Code::Overloaded,
                 why: "the gateway has no memory to spare",
             });
         }
+    }
+}
+
+fn session_config(config: &Config) -> SessionConfig {
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    SessionConfig {
+        window: limits.replay_up_bytes,
+        replay: limits.replay_down_bytes,
+        max_streams: limits.max_streams,
+        heartbeat: timeouts.heartbeat,
+        peer_dead: timeouts.peer_dead,
+        ack_delay: timeouts.ack_delay,
+        resume: timeouts.resume,
+        confirm: timeouts.hello,
+        tombstone: timeouts.tombstone,
     }
 }

@@ -3,22 +3,21 @@
 //!
 //! Invariant: nothing is taken for the same that differs in one byte of its head, the digits of the length excepted.
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use perigee_session::TOKEN_LEN;
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc;
 
 use super::head::{self, Plain};
-use crate::session_task::Command;
+use crate::registry::Door;
 
 /// What a handler found out that holds for every request with the same head. It goes with the response.
 #[derive(Debug, Clone)]
 pub(crate) enum Known {
     /// The session whose token the head has.
-    Uplink(mpsc::Sender<Command>),
+    Uplink(Arc<Door>),
     /// The session that a poll found, with the token that its HELLO had.
-    Poll(mpsc::Sender<Command>, [u8; TOKEN_LEN]),
+    Poll(Arc<Door>, [u8; TOKEN_LEN]),
 }
 
 /// A head that was answered, and what is known of it.
@@ -91,6 +90,7 @@ pub(super) fn is_token(known: &[u8; TOKEN_LEN], shown: &[u8; TOKEN_LEN]) -> bool
 #[cfg(test)]
 mod tests {
     use super::{super::head::Beginning, *};
+    use crate::registry::Identity;
 
     #[test]
     fn nothing_but_the_length_may_differ() {
@@ -104,7 +104,9 @@ mod tests {
             panic!("it is whole");
         };
         let places = Places::of(first.as_bytes(), &plain).expect("it has a length");
-        let again = places.with(Known::Uplink(mpsc::channel(1).0));
+        let session = Identity::random("n1").expect("random numbers");
+        let door = Arc::new(Door::new(&session, None));
+        let again = places.with(Known::Uplink(door));
         for (length, want) in [("5", 5), ("0", 0), ("131072", 131_072)] {
             let head = head(length);
             let more = format!("{head}hello");

@@ -50,7 +50,7 @@ impl SessionTask {
                 .finish(last, Code::Rotate, &self.shared.tasks);
         }
         self.promised = None;
-        self.tickets.retire(self.tickets_die_at(now));
+        self.door.tickets.retire(self.tickets_die_at(now));
     }
 
     /// This downlink carries attachment `n` from now on.
@@ -64,7 +64,7 @@ impl SessionTask {
         self.transport_is_quiet = false;
         self.detached_at = None;
         self.away_at = None;
-        self.detached.set(None);
+        self.door.detached.set(None);
     }
 
     /// Begins an attachment that has no downlink before its ticket is shown.
@@ -86,8 +86,8 @@ impl SessionTask {
                 self.update_resume_timeout();
                 self.detach(hello.n, Gap::BetweenReplies, now);
                 let dead_at = self.tickets_die_at(now);
-                self.tickets.issue(ticket, hello.n, kind, dead_at);
-                _ = reply.send(Ok(self.sid.clone()));
+                self.door.tickets.issue(ticket, hello.n, kind, dead_at);
+                _ = reply.send(Ok(self.door.sid.to_string()));
             }
         }
         self.session.handle_message(&frames, now);
@@ -114,7 +114,7 @@ impl SessionTask {
                 former.downlink.rotate(&self.shared.tasks);
             }
             self.carry(n, downlink, now);
-            self.tickets.in_use(n);
+            self.door.tickets.in_use(n);
         }
         // If the request is gone, its downlink says so.
         _ = verdict.send(outcome);
@@ -128,14 +128,14 @@ impl SessionTask {
     /// The transport of attachment `n` is gone.
     pub(super) fn detach(&mut self, n: u32, gap: Gap, now: Instant) {
         self.session.detach(n, now);
-        self.tickets.retire(self.tickets_die_at(now));
+        self.door.tickets.retire(self.tickets_die_at(now));
         self.detached_at = Some(now);
         self.away_at = Some(match gap {
             Gap::Lost => now,
             Gap::BetweenReplies => now + POLL_GAP,
         });
         self.note_absence(now);
-        self.detached.set(Some(self.shared.uptime_ms(now)));
+        self.door.detached.set(Some(self.shared.uptime_ms(now)));
     }
 
     /// Tells the services of a client that is away. They are not told of each gap between two

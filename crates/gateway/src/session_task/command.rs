@@ -13,7 +13,7 @@ use crate::transport::{
 
 /// What handlers ask of the task.
 ///
-/// What is large is in a box: the inbox of each session has room for 32 of these from the beginning.
+/// What is large is in a box: the inbox of each session keeps room for one of these.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A transport that said HELLO.

@@ -71,7 +71,8 @@ impl ReadyList {
         }
     }
 
-    fn push(&self, source: Source) {
+    /// Puts a source into the list, and wakes the task. Who does it without a [`Ready`] does it once a look.
+    pub(super) fn push(&self, source: Source) {
         let is_first =
             self.first
                 .compare_exchange(NONE, source, Ordering::Release, Ordering::Relaxed);

@@ -24,7 +24,6 @@ use crate::{
 };
 
 /// All live streams of a session.
-#[derive(Default)]
 pub(super) struct Streams {
     by_id: ById<Entry>,
     ready: Arc<ReadyList>,
@@ -55,6 +54,17 @@ enum Leg {
 }
 
 impl Streams {
+    /// None yet; `ready` is what wakes the task.
+    pub(super) fn new(ready: Arc<ReadyList>) -> Self {
+        Self {
+            by_id: ById::default(),
+            ready,
+            woken: Vec::new(),
+            noted: Vec::new(),
+            buffered: 0,
+        }
+    }
+
     /// What wakes the task: the streams' backends, and who else has a place there.
     pub(super) fn ready(&self) -> &Arc<ReadyList> {
         &self.ready

@@ -1,8 +1,10 @@
 //! The common beginning of every attachment: HELLO says which session, and the session takes it.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use perigee_session::{Code, Frame, Hello, TOKEN_LEN};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Downlink,
@@ -10,14 +12,14 @@ use super::{
 };
 use crate::{
     http::{Asker, Refusal},
-    registry::NEW,
+    registry::{Door, NEW},
     session_task::{Command, NewAttachment, Promise},
     shared::Shared,
 };
 
 /// An attachment that found its session.
 pub(crate) struct Attach {
-    commands: mpsc::Sender<Command>,
+    door: Arc<Door>,
     hello: Hello,
     frames: Bytes,
 }
@@ -35,7 +37,7 @@ pub(crate) fn find(
     mut message: Bytes,
 ) -> Result<Attach, Refusal> {
     let hello = take_hello(&mut message)?;
-    let commands = if sid == NEW && hello.token == [0; TOKEN_LEN] {
+    let door = if sid == NEW && hello.token == [0; TOKEN_LEN] {
         shared.create_session(asker)?
     } else {
         shared
@@ -44,7 +46,7 @@ pub(crate) fn find(
             .ok_or(Refusal::new(Code::Lost, "no such session"))?
     };
     Ok(Attach {
-        commands,
+        door,
         hello,
         frames: message,
     })
@@ -52,7 +54,7 @@ pub(crate) fn find(
 
 /// The same for a session that is known, if HELLO has its token.
 pub(super) fn known(
-    commands: mpsc::Sender<Command>,
+    door: Arc<Door>,
     mut message: Bytes,
     is_its_token: impl FnOnce(&[u8; TOKEN_LEN]) -> bool,
 ) -> Result<Attach, Refusal> {
@@ -61,7 +63,7 @@ pub(super) fn known(
         return Err(Refusal::new(Code::Lost, "no such session"));
     }
     Ok(Attach {
-        commands,
+        door,
         hello,
         frames: message,
     })
@@ -88,8 +90,8 @@ pub(crate) fn take_hello(message: &mut Bytes) -> Result<Hello, Refusal> {
 
 impl Attach {
     /// The session that was found, and the token that it was found by.
-    pub(super) fn known_session(&self) -> (mpsc::Sender<Command>, [u8; TOKEN_LEN]) {
-        (self.commands.clone(), self.hello.token)
+    pub(super) fn known_session(&self) -> (Arc<Door>, [u8; TOKEN_LEN]) {
+        (Arc::clone(&self.door), self.hello.token)
     }
 
     /// Gives the downlink to the session, or back if the session just ended.
@@ -99,10 +101,11 @@ impl Attach {
             frames: self.frames,
             downlink,
         };
-        self.commands
+        self.door
+            .inbox
             .send(Command::Attach(Box::new(attachment)))
             .await
-            .map_err(|refused| match refused.0 {
+            .map_err(|refused| match refused {
                 Command::Attach(attachment) => (attachment.downlink, Code::Lost),
                 Command::Promise(_)
                 | Command::Continue(_)
@@ -124,7 +127,8 @@ impl Attach {
             kind,
             reply,
         };
-        self.commands
+        self.door
+            .inbox
             .send(Command::Promise(Box::new(promise)))
             .await
             .map_err(|_| Code::Lost)?;

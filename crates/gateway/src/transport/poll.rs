@@ -1,7 +1,10 @@
 //! The long-poll transport: a POST with HELLO, held until there is something to say. Each poll is
 //! an attachment of its own.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
     body::Body,
@@ -10,14 +13,13 @@ use axum::{
 };
 use bytes::Bytes;
 use perigee_session::{Code, TOKEN_LEN};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{attach, stream::refusal_text};
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
     http1::Known,
-    registry::NEW,
-    session_task::Command,
+    registry::{Door, NEW},
     shared::Shared,
 };
 
@@ -30,23 +32,21 @@ pub(crate) async fn handle(
 ) -> Result<Response, Refusal> {
     let message = read_body(&shared, request).await?;
     let attach = attach::find(&shared, &sid, &asker, message)?;
-    let (commands, token) = attach.known_session();
+    let (door, token) = attach.known_session();
     let mut response = frames_response(Body::from(hold(attach).await?));
     if sid != NEW {
-        response
-            .extensions_mut()
-            .insert(Known::Poll(commands, token));
+        response.extensions_mut().insert(Known::Poll(door, token));
     }
     Ok(response)
 }
 
 /// Answers a poll of a known session, if HELLO in `message` has its token.
 pub(crate) async fn answer(
-    commands: mpsc::Sender<Command>,
+    door: Arc<Door>,
     message: Bytes,
     is_its_token: impl FnOnce(&[u8; TOKEN_LEN]) -> bool,
 ) -> Result<Vec<u8>, Refusal> {
-    hold(attach::known(commands, message, is_its_token)?).await
+    hold(attach::known(door, message, is_its_token)?).await
 }
 
 async fn hold(attach: attach::Attach) -> Result<Vec<u8>, Refusal> {

@@ -12,7 +12,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -27,12 +27,13 @@ use perigee_session::{Code, Link, Position};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{Downlink, attach};
 use crate::{
     http::{Asker, Refusal, origin},
     net,
+    registry::Door,
     session_task::{Command, Continuation},
     shared::Shared,
 };
@@ -176,7 +177,7 @@ pub(super) async fn issue(
 
 /// An attachment whose ticket was shown.
 pub(crate) struct Shown {
-    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) door: Arc<Door>,
     pub(crate) n: u32,
     /// The page that it is for; `None` for a program.
     pub(crate) origin: Option<String>,
@@ -211,7 +212,8 @@ impl Shown {
             downlink,
             verdict,
         };
-        self.commands
+        self.door
+            .inbox
             .send(Command::Continue(Box::new(continuation)))
             .await
             .map_err(|_| Code::Lost)?;

@@ -1,5 +1,7 @@
 //! Frames that come up by a request of their own, for transports whose downlink cannot carry them.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{Path, Request, State},
@@ -9,12 +11,13 @@ use axum::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use perigee_session::{Code, TOKEN_LEN};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::form;
 use crate::{
     http::{Asker, Refusal, frames_response, read_body},
     http1::Known,
+    registry::Door,
     session_task::{Command, Up},
     shared::Shared,
 };
@@ -29,17 +32,17 @@ pub(crate) async fn handle(
     if shared.config.legacy.forms() && form::is_form(request.headers()) {
         let outcome = async {
             let form = form::read(&shared, request).await?;
-            let commands = find(&shared, &sid, &form.token, &asker)?;
-            apply(&commands, form.frames).await
+            let door = find(&shared, &sid, &form.token, &asker)?;
+            apply(&door, form.frames).await
         };
         return Ok(form::answer(&asker, outcome.await));
     }
     let token = bearer(request.headers()).ok_or_else(lost)?;
-    let commands = find(&shared, &sid, &token, &asker)?;
+    let door = find(&shared, &sid, &token, &asker)?;
     let body = read_body(&shared, request).await?;
-    let frames = apply(&commands, body).await?;
+    let frames = apply(&door, body).await?;
     let mut response = frames_response(Body::from(frames));
-    response.extensions_mut().insert(Known::Uplink(commands));
+    response.extensions_mut().insert(Known::Uplink(door));
     Ok(response)
 }
 
@@ -48,7 +51,7 @@ fn find(
     sid: &str,
     token: &[u8; TOKEN_LEN],
     asker: &Asker,
-) -> Result<mpsc::Sender<Command>, Refusal> {
+) -> Result<Arc<Door>, Refusal> {
     shared
         .registry
         .find(sid, token, asker.origin())
@@ -56,12 +59,9 @@ fn find(
 }
 
 /// Has the session apply frames, and returns what it answers.
-pub(crate) async fn apply(
-    commands: &mpsc::Sender<Command>,
-    body: Bytes,
-) -> Result<Vec<u8>, Refusal> {
+pub(crate) async fn apply(door: &Door, body: Bytes) -> Result<Vec<u8>, Refusal> {
     let (reply, frames) = oneshot::channel();
-    commands
+    door.inbox
         .send(Command::Up(Box::new(Up { body, reply })))
         .await
         .map_err(|_| lost())?;
