@@ -303,11 +303,11 @@ impl SessionTask {
             let Some(attachment) = &mut self.attachment else {
                 return false;
             };
-            let session = &mut self.session;
+            let (session, streams) = (&mut self.session, &mut self.streams);
             let input = attachment
                 .downlink
                 .poll_input(&mut self.transport.context(), |message| {
-                    session.handle_message(message, now);
+                    session.handle_message_with(message, now, |id, runs| streams.offer(id, runs));
                 });
             let Poll::Ready(input) = input else {
                 self.transport_is_quiet = true;

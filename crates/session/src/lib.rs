@@ -6,6 +6,7 @@
 //!
 //! The caller drives a [`Session`] in four steps, in this order after each change:
 //! 1. inputs: [`Session::handle_hello`], [`Session::handle_message`], [`Session::handle_timeout`];
+//!    with [`Session::handle_message_with`], bytes may go out of the session where they lie;
 //! 2. events: [`Session::poll_event`] until it returns `None`;
 //! 3. the service side: [`Session::peek`] and [`Session::consume`] for bytes that go out of the
 //!    session, [`Session::write`] and [`Session::finish`] for bytes that come in;

@@ -108,6 +108,28 @@ impl ReceiveLog {
         }
     }
 
+    /// Whether DATA that ends at `end` can be delivered from where it lies: it is granted, nothing before
+    /// it is missing, and nothing before it waits.
+    pub(crate) fn is_next(&self, offset: u64, end: u64) -> bool {
+        self.log.len() == 0
+            && offset == self.log.end()
+            && end > offset
+            && end <= self.granted
+            && self.fin.is_none()
+    }
+
+    /// Takes DATA that [`ReceiveLog::is_next`] of which `delivered` bytes left this endpoint already, and
+    /// holds the rest.
+    pub(crate) fn pass<'a>(&mut self, delivered: usize, runs: impl Iterator<Item = &'a [u8]>) {
+        self.log.pass(delivered as u64);
+        let mut skip = delivered;
+        for run in runs {
+            let of_run = skip.min(run.len());
+            skip -= of_run;
+            self.log.append(&run[of_run..]);
+        }
+    }
+
     /// # Errors
     ///
     /// [`Code::Protocol`] if FIN moved or stands below what was received.

@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "test data is small")]
 
 mod hostile;
+mod passing;
 mod positions;
 mod stories;
 mod vectors;

@@ -4,7 +4,7 @@
 //! no room.
 //!
 //! Invariants:
-//! - what is consumed from the session was taken by the backend's socket before;
+//! - what is consumed from the session, or passes it by, was taken by the backend's socket before;
 //! - the backend is read only into room that the session has.
 
 use std::{
@@ -28,6 +28,8 @@ pub(crate) struct Tunnel {
     stream: StreamId,
     state: TunnelState,
     downward: Downward,
+    /// The backend's connection may hold back what it took.
+    is_unflushed: bool,
     /// How long the stream outlives its transport.
     pub(crate) resume_timeout: Duration,
 }
@@ -91,6 +93,7 @@ impl Tunnel {
             stream,
             state,
             downward: Downward::Unknown,
+            is_unflushed: false,
             resume_timeout,
         }
     }
@@ -127,7 +130,8 @@ impl Tunnel {
             self.downward = Downward::Unknown;
         }
         let moved = (|| {
-            write(self.stream, connection, session, now, cx)?;
+            let unflushed = &mut self.is_unflushed;
+            write(self.stream, connection, unflushed, session, now, cx)?;
             if self.downward != Downward::Unknown || !may_read {
                 return Ok(false);
             }
@@ -137,6 +141,29 @@ impl Tunnel {
             session.reset(self.stream, Code::Reset, reason(Code::Reset), now);
             Failure(format!("backend: {error}"))
         })
+    }
+
+    /// Offers the backend bytes that the session does not hold, nor any before them, and says how many it
+    /// took.
+    ///
+    /// An error shows when the tunnel is polled, which is due then.
+    pub(crate) fn offer(&mut self, runs: &[IoSlice<'_>], cx: &mut Context<'_>) -> usize {
+        let TunnelState::Open(connection) = &mut self.state else {
+            return 0;
+        };
+        let Poll::Ready(Ok(taken)) = connection.poll_write(cx, runs) else {
+            return 0;
+        };
+        if taken > 0 {
+            self.is_unflushed = true;
+            match connection.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.is_unflushed = false,
+                // Nothing that the session has left would have the tunnel polled.
+                Poll::Ready(Err(_)) => cx.waker().wake_by_ref(),
+                Poll::Pending => {}
+            }
+        }
+        taken
     }
 
     /// The stream is over: the backend sees FIN if all ended well and RST otherwise.
@@ -152,11 +179,11 @@ impl Tunnel {
 fn write(
     stream: StreamId,
     connection: &mut Connection,
+    is_unflushed: &mut bool,
     session: &mut Session,
     now: Instant,
     cx: &mut Context<'_>,
 ) -> io::Result<()> {
-    let mut wrote = false;
     while session.has_to_deliver(stream) {
         let written = {
             let mut runs = session.peek(stream);
@@ -178,14 +205,14 @@ fn write(
         match written {
             Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(taken) => {
-                wrote = true;
+                *is_unflushed = true;
                 session.consume(stream, taken, now);
             }
             Poll::Pending => return Ok(()),
         }
     }
-    if wrote {
-        _ = connection.poll_flush(cx)?;
+    if *is_unflushed && connection.poll_flush(cx)?.is_ready() {
+        *is_unflushed = false;
     }
     if session.fin_is_next(stream) && connection.poll_shutdown(cx)?.is_ready() {
         session.consume_fin(stream, now);

@@ -5,6 +5,7 @@
 //! for it. The second is no reason to look whether the backend has said anything.
 
 use std::{
+    io::IoSlice,
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -138,6 +139,19 @@ impl Streams {
     pub(super) fn note(&mut self, id: StreamId) {
         if let Some(entry) = self.by_id.get_mut(id) {
             entry.note(id, &mut self.noted);
+        }
+    }
+
+    /// Offers the backend of a tunnel bytes of which the session holds none before them, and says how
+    /// many it took.
+    pub(super) fn offer(&mut self, id: StreamId, runs: &[IoSlice<'_>]) -> usize {
+        match self.by_id.get_mut(id) {
+            Some(Entry {
+                ready,
+                leg: Some((Leg::Tunnel(tunnel), _)),
+                ..
+            }) => tunnel.offer(runs, &mut ready.context()),
+            _ => 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::IoSlice,
     time::{Duration, Instant},
 };
 
@@ -18,13 +19,33 @@ const MAX_PONGS: usize = 4;
 /// A client does not go back twice to the same offset within this time: ACKs that ask for it
 /// come in bunches.
 const REWIND_PAUSE: Duration = Duration::from_secs(1);
+/// Runs of bytes that are offered at once to who delivers them.
+const MAX_RUNS: usize = 8;
+
+/// Leaves all bytes for [`Session::peek`].
+fn take_nothing(_: StreamId, _: &[IoSlice<'_>]) -> usize {
+    0
+}
 
 impl Session {
     /// Applies a message that is a whole number of frames.
     ///
     /// A message that breaks the protocol ends the session.
-    pub fn handle_message(&mut self, mut message: &[u8], now: Instant) {
-        self.apply(&mut message, now, |_| {});
+    pub fn handle_message(&mut self, message: &[u8], now: Instant) {
+        self.handle_message_with(message, now, take_nothing);
+    }
+
+    /// The same, and offers `deliver` what a stream waits for where it lies in the message, at least one
+    /// byte. It says how many of them, from the front, left this endpoint for good, as
+    /// [`Session::consume`] would be told, and only the rest is held for [`Session::peek`]. Of bytes
+    /// that were all taken no event tells.
+    pub fn handle_message_with(
+        &mut self,
+        mut message: &[u8],
+        now: Instant,
+        deliver: impl FnMut(StreamId, &[IoSlice<'_>]) -> usize,
+    ) {
+        self.apply(&mut message, now, |_| {}, deliver);
         if !message.is_empty() {
             self.violated(&CodecError::Cut, now);
         }
@@ -34,9 +55,10 @@ impl Session {
     /// [`Session::transmit_acks`] answers for.
     pub fn handle_request(&mut self, mut body: &[u8], now: Instant) -> BTreeSet<StreamId> {
         let mut named = BTreeSet::new();
-        self.apply(&mut body, now, |stream| {
+        let name = |stream| {
             named.insert(stream);
-        });
+        };
+        self.apply(&mut body, now, name, take_nothing);
         if !body.is_empty() {
             self.violated(&CodecError::Cut, now);
         }
@@ -46,7 +68,7 @@ impl Session {
     /// Applies the reply of an uplink request (client). That requests get through says nothing of
     /// the downlink: its peer may be dead all the same.
     pub fn handle_reply(&mut self, mut reply: &[u8], now: Instant) {
-        self.apply_frames(&mut reply, now, |_| {});
+        self.apply_frames(&mut reply, now, |_| {}, take_nothing);
         if !reply.is_empty() {
             self.violated(&CodecError::Cut, now);
         }
@@ -54,24 +76,36 @@ impl Session {
 
     /// Applies the whole frames at the front of `bytes` and leaves the rest of them there.
     pub fn handle_bytes(&mut self, bytes: &mut &[u8], now: Instant) {
-        self.apply(bytes, now, |_| {});
+        self.apply(bytes, now, |_| {}, take_nothing);
     }
 
     /// The same for an attachment that is not the newest (client): that it still brings something is
     /// no sign of life of the one that is.
     pub fn handle_late(&mut self, bytes: &mut &[u8], now: Instant) {
-        self.apply_frames(bytes, now, |_| {});
+        self.apply_frames(bytes, now, |_| {}, take_nothing);
     }
 
-    fn apply(&mut self, bytes: &mut &[u8], now: Instant, named: impl FnMut(StreamId)) {
+    fn apply(
+        &mut self,
+        bytes: &mut &[u8],
+        now: Instant,
+        named: impl FnMut(StreamId),
+        deliver: impl FnMut(StreamId, &[IoSlice<'_>]) -> usize,
+    ) {
         self.heard(now);
-        self.apply_frames(bytes, now, named);
+        self.apply_frames(bytes, now, named, deliver);
     }
 
-    fn apply_frames(&mut self, bytes: &mut &[u8], now: Instant, mut named: impl FnMut(StreamId)) {
+    fn apply_frames(
+        &mut self,
+        bytes: &mut &[u8],
+        now: Instant,
+        mut named: impl FnMut(StreamId),
+        mut deliver: impl FnMut(StreamId, &[IoSlice<'_>]) -> usize,
+    ) {
         while self.ended.is_none() {
             let applied = match Raw::take(bytes) {
-                Ok(Some(frame)) => self.apply_frame(frame, now, &mut named),
+                Ok(Some(frame)) => self.apply_frame(frame, bytes, now, &mut named, &mut deliver),
                 Ok(None) => break,
                 Err(error) => Err(error),
             };
@@ -88,17 +122,24 @@ impl Session {
         }
     }
 
-    fn apply_frame(
+    /// `rest` follows the frame, and may lose frames that go with it.
+    fn apply_frame<'a>(
         &mut self,
-        frame: Raw<'_>,
+        frame: Raw<'a>,
+        rest: &mut &'a [u8],
         now: Instant,
         named: &mut impl FnMut(StreamId),
+        deliver: &mut impl FnMut(StreamId, &[IoSlice<'_>]) -> usize,
     ) -> Result<(), CodecError> {
         if let Some(data) = frame.data() {
             let (offset, bytes) = data?;
             named(frame.stream);
             self.confirm_if_welcomed();
-            self.data(frame.stream, offset, bytes, now);
+            if self.is_next(frame.stream, offset, bytes) {
+                self.pass(frame.stream, (offset, bytes), rest, now, deliver);
+            } else {
+                self.data(frame.stream, offset, bytes, now);
+            }
         } else if let Some(ack) = frame.ack() {
             let ack = ack?;
             named(frame.stream);
@@ -248,6 +289,57 @@ impl Session {
                     now,
                 );
             }
+        }
+    }
+
+    fn is_next(&self, id: StreamId, offset: u64, bytes: &[u8]) -> bool {
+        self.streams
+            .get(id)
+            .is_some_and(|stream| stream.receive.is_next(offset, offset + bytes.len() as u64))
+    }
+
+    /// Offers the bytes of a DATA frame that [`Session::is_next`], and of those right behind it that go on
+    /// where it ends, to who delivers them, and holds what is not taken.
+    fn pass<'a>(
+        &mut self,
+        id: StreamId,
+        (offset, bytes): (u64, &'a [u8]),
+        rest: &mut &'a [u8],
+        now: Instant,
+        deliver: &mut impl FnMut(StreamId, &[IoSlice<'_>]) -> usize,
+    ) {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
+        let mut runs = [IoSlice::new(&[]); MAX_RUNS];
+        runs[0] = IoSlice::new(bytes);
+        let (mut count, mut len) = (1, bytes.len());
+        let mut ahead = *rest;
+        while count < MAX_RUNS
+            && !ahead.is_empty()
+            && let Ok(Some(frame)) = Raw::take(&mut ahead)
+            && frame.stream == id
+            && let Some(Ok((at, more))) = frame.data()
+            && at == offset + len as u64
+            && !more.is_empty()
+            && stream.receive.is_next(offset, at + more.len() as u64)
+        {
+            runs[count] = IoSlice::new(more);
+            count += 1;
+            len += more.len();
+            *rest = ahead;
+        }
+        let runs = &runs[..count];
+        let taken = deliver(id, runs).min(len);
+        stream.receive.pass(taken, runs.iter().map(|run| &**run));
+        self.buffered += (len - taken) as u64;
+        if taken < len {
+            self.events.push_back(Event::Readable(id));
+        }
+        if stream.receive.ack_is_wanted() {
+            let urgent = stream.receive.ack_is_urgent();
+            stream.queue_ack(id, &mut self.ack_queue);
+            self.ack_soon(urgent, now);
         }
     }
 

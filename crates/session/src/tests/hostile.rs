@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IoSlice,
     time::{Duration, Instant},
 };
 
@@ -70,6 +71,8 @@ struct World {
 struct Counters {
     delivered: usize,
     attaches: usize,
+    /// Bytes taken before a session held them.
+    passed: usize,
 }
 
 const REPLAY: u64 = 64;
@@ -233,7 +236,7 @@ impl World {
     fn deliver(&mut self, flight: &Flight) {
         self.events.delivered += 1;
         if !flight.to_gateway {
-            self.client.session.handle_message(&flight.bytes, self.now);
+            self.hear(false, &flight.bytes);
             return;
         }
         let mut rest = flight.bytes.as_slice();
@@ -248,7 +251,36 @@ impl World {
             let attach = self.gateway.session.handle_hello(&hello, link, self.now);
             debug_assert!(matches!(attach, Attach::Newest { .. } | Attach::Stale));
         }
-        self.gateway.session.handle_message(rest, self.now);
+        self.hear(true, rest);
+    }
+
+    /// An end that hears a message, whose application may take some of it before the session holds it.
+    fn hear(&mut self, by_gateway: bool, bytes: &[u8]) {
+        let (end, random) = (
+            if by_gateway {
+                &mut self.gateway
+            } else {
+                &mut self.client
+            },
+            &mut self.random,
+        );
+        let (written, taken, events) = (&end.written, &mut end.taken, &mut self.events);
+        let deliver = |id: StreamId, runs: &[IoSlice<'_>]| {
+            if !written.contains_key(&id) || random.percent(50) {
+                return 0;
+            }
+            let offered: Vec<u8> = runs.iter().flat_map(|run| run.iter()).copied().collect();
+            let len = if random.percent(40) {
+                offered.len()
+            } else {
+                random.below(offered.len() + 1)
+            };
+            events.passed += len;
+            let taken = taken.entry(id).or_default();
+            taken.extend_from_slice(&offered[..len]);
+            len
+        };
+        end.session.handle_message_with(bytes, self.now, deliver);
     }
 
     /// A message that never arrives. What a client sends on a transport of both directions it misses only
@@ -485,6 +517,7 @@ fn nothing_is_lost_repeated_or_reordered_on_a_hostile_link() {
             Ok(counters) => {
                 total.delivered += counters.delivered;
                 total.attaches += counters.attaches;
+                total.passed += counters.passed;
             }
             Err(problem) => panic!("seed {seed}: {problem}"),
         }
@@ -495,6 +528,7 @@ fn nothing_is_lost_repeated_or_reordered_on_a_hostile_link() {
         total.attaches
     );
     assert!(total.delivered as u64 > seeds() * 100);
+    assert!(total.passed as u64 > seeds() * 200, "{}", total.passed);
 }
 
 #[test]
