@@ -100,7 +100,7 @@ pub(crate) async fn serve(
     loop {
         let next = poll_fn(|cx| connection.poll_next(cx)).await;
         let outcome = match next {
-            Next::Request(plain, places) => connection.ask(plain, places).await,
+            Next::Request(plain, places) => Box::pin(connection.ask(plain, places)).await,
             Next::Again(body) => connection.ask_again(body).await,
             Next::Other => return Served::Other(connection.into_rest()),
             Next::End => Ok(After::End),
@@ -322,7 +322,8 @@ impl Connection {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let known = again.known.clone();
-        let answer = pin!(async {
+        // In a box, like a request that is new: a connection that waits for the next one has no room for it.
+        let mut answer = Box::pin(async {
             match known {
                 Known::Uplink(commands) => uplink::apply(&commands, body).await,
                 Known::Poll(commands, token) => {
@@ -331,9 +332,9 @@ impl Connection {
                 }
             }
         });
-        let answer = self.until_gone(answer).await?;
+        let answered = self.until_gone(answer.as_mut()).await?;
         let origin = self.again.as_ref().and_then(Again::origin);
-        let frames = match answer {
+        let frames = match answered {
             Ok(frames) => frames,
             Err(refusal) => {
                 let origin = origin.and_then(|origin| HeaderValue::from_bytes(origin).ok());
