@@ -57,8 +57,8 @@ const BOUNDS: [Bound; 7] = [
     Bound {
         name: "session, WebSocket",
         kind: Kind::Session,
-        development: 9_600,
-        production: 6_600,
+        development: 10_200,
+        production: 7_200,
         target: Some(6_000),
     },
     Bound {
