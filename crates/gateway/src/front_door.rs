@@ -274,7 +274,7 @@ impl Visit<'_> {
                 return Poll::Pending;
             }
             // What was moved may have made room for what waits.
-            let waits = !self.up.is_empty() || leg.waits_for_client();
+            let waits = !self.up.is_empty() || leg.waits_for_room();
             if !waits || !(took || pumped.any || sent) {
                 return Poll::Pending;
             }

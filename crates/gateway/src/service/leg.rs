@@ -140,8 +140,8 @@ impl Leg {
         }
     }
 
-    /// Whether the backend is not read until the client has taken something.
-    pub(crate) fn waits_for_client(&self) -> bool {
+    /// Whether the backend is not read until one side has taken something.
+    pub(crate) fn waits_for_room(&self) -> bool {
         self.reading == Reading::Stopped
     }
 
