@@ -350,27 +350,29 @@ impl Visit<'_> {
         let mut took = false;
         let (up, stats, takes_binary) = (&mut self.up, &mut self.stats, self.takes_binary);
         let (mut has_closed, mut is_broken) = (false, false);
-        let heard = self.websocket.poll_hear(Pieces::Messages, client, |heard| {
-            let bytes = match heard {
-                Heard::Bytes(_) if !takes_binary => {
-                    is_broken = true;
-                    return false;
+        let heard = self
+            .websocket
+            .poll_hear(Pieces::Messages, client, |heard, _| {
+                let bytes = match heard {
+                    Heard::Bytes(_) if !takes_binary => {
+                        is_broken = true;
+                        return false;
+                    }
+                    Heard::Bytes(bytes) => bytes,
+                    Heard::Text(text) => text.as_bytes(),
+                    Heard::Closed => {
+                        has_closed = true;
+                        return false;
+                    }
+                };
+                let taken = leg.offer(bytes, now);
+                stats.delivered += taken as u64;
+                took |= taken > 0;
+                if taken < bytes.len() {
+                    *up = Bytes::copy_from_slice(&bytes[taken..]);
                 }
-                Heard::Bytes(bytes) => bytes,
-                Heard::Text(text) => text.as_bytes(),
-                Heard::Closed => {
-                    has_closed = true;
-                    return false;
-                }
-            };
-            let taken = leg.offer(bytes, now);
-            stats.delivered += taken as u64;
-            took |= taken > 0;
-            if taken < bytes.len() {
-                *up = Bytes::copy_from_slice(&bytes[taken..]);
-            }
-            up.is_empty()
-        });
+                up.is_empty()
+            });
         let result = ready!(heard);
         self.has_left |= has_closed;
         if is_broken {

@@ -95,6 +95,10 @@ impl Routes {
         Self { shared, router }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Answers a request. The reply is sent when its [`Dress`] was taken off it and put on.
     pub(crate) fn answer(
         &mut self,

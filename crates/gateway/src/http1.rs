@@ -18,14 +18,16 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io, mem,
+    net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderValue, StatusCode},
+    http::{Extensions, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -44,11 +46,13 @@ use self::{
     head::{Beginning, Plain},
     reply::{Framing, Sending},
 };
+use perigee_session::Code;
+
 use crate::{
     http::{Dress, Peer, Refusal, Routes, SamePort},
     listener::ClientSocket,
     shared::Shared,
-    transport::{poll, uplink},
+    transport::{awaited::Awaited, poll, uplink},
 };
 
 /// Bytes read at a time.
@@ -67,62 +71,36 @@ thread_local! {
 pub(crate) enum Served {
     Over,
     /// With a request that is for hyper.
-    Other(Rest),
-    HandedOver(Successor),
+    Other,
+    HandedOver(Taker),
 }
 
 /// Who the requests of a connection come from.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct From {
-    pub(crate) peer: Peer,
-    pub(crate) same_port: Option<SamePort>,
+    pub(crate) address: SocketAddr,
+    /// It speaks TLS to us.
+    pub(crate) tls: bool,
+    /// To a listener that speaks WebTransport on the UDP port of the same number.
+    pub(crate) webtransport: bool,
 }
 
-/// Serves requests until the connection ends, or one comes that is not for us. The first byte comes within `first`.
-pub(crate) async fn serve(
-    shared: Shared,
-    socket: ClientSocket,
-    from: From,
-    routes: Routes,
-    first: Duration,
-) -> Served {
-    let mut connection = Connection {
-        shared,
-        socket,
-        from,
-        routes,
-        again: None,
-        ahead: Vec::new(),
-        wanted: 0,
-        pieces: 0,
-        timer: Timer::new(first),
-    };
-    loop {
-        let next = poll_fn(|cx| connection.poll_next(cx)).await;
-        let outcome = match next {
-            Next::Request(plain, places) => Box::pin(connection.ask(plain, places)).await,
-            Next::Again(body) => connection.ask_again(body).await,
-            Next::Other => return Served::Other(connection.into_rest()),
-            Next::End => Ok(After::End),
-        };
-        match outcome {
-            Ok(After::Request) => connection
-                .timer
-                .set(connection.shared.config.timeouts.http_idle),
-            Ok(After::Handover(taker)) => {
-                return Served::HandedOver(taker(connection.into_rest()));
-            }
-            Ok(After::End) => {
-                _ = poll_fn(|cx| Pin::new(&mut connection.socket).poll_shutdown(cx)).await;
-                return Served::Over;
-            }
-            Err(_) => return Served::Over,
+impl From {
+    /// Has a request say it.
+    pub(crate) fn put_on(self, extensions: &mut Extensions, handover: Option<Handover>) {
+        extensions.insert(Peer {
+            address: self.address,
+            tls: self.tls,
+            handover,
+        });
+        if self.webtransport {
+            extensions.insert(SamePort);
         }
     }
 }
 
-struct Connection {
-    shared: Shared,
+/// A connection that speaks HTTP/1.1, or may.
+pub(crate) struct Connection {
     socket: ClientSocket,
     from: From,
     routes: Routes,
@@ -138,10 +116,18 @@ struct Connection {
 
 /// What comes next on a connection.
 enum Next {
-    Request(Box<Plain>, Option<Places>),
+    Request(Box<Plain>),
     /// The same as before, with this body.
     Again(Bytes),
     /// What hyper is for.
+    Other,
+    End,
+}
+
+/// What is done about that.
+enum Begun<'a> {
+    Exchange(Pin<Box<dyn Future<Output = io::Result<After>> + Send + 'a>>),
+    Awaited(Awaited),
     Other,
     End,
 }
@@ -150,14 +136,93 @@ enum Next {
 enum After {
     Request,
     Handover(Taker),
+    /// There is no reply yet: one of frames that come later, to a request that may come again.
+    Awaited(Awaited),
     End,
 }
 
 impl Connection {
-    fn into_rest(self) -> Rest {
+    /// The first byte comes within `first`.
+    pub(crate) fn new(socket: ClientSocket, from: From, routes: Routes, first: Duration) -> Self {
+        Self {
+            socket,
+            from,
+            routes,
+            again: None,
+            ahead: Vec::new(),
+            wanted: 0,
+            pieces: 0,
+            timer: Timer::new(first),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        self.routes.shared()
+    }
+
+    /// Whether the two ends agreed on HTTP/2, which is for hyper.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.socket.is_http2()
+    }
+
+    pub(crate) fn into_rest(self) -> Rest {
         Rest {
             socket: self.socket,
             ahead: self.ahead,
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (Rest, From, Routes) {
+        let rest = Rest {
+            socket: self.socket,
+            ahead: self.ahead,
+        };
+        (rest, self.from, self.routes)
+    }
+
+    /// Serves requests until the connection ends, or one comes that is not for us.
+    ///
+    /// What a request takes is in boxes, so that a connection that waits, for the next one or for what a
+    /// poll is held for, has no room for it.
+    pub(crate) async fn serve(&mut self) -> Served {
+        loop {
+            let next = poll_fn(|cx| self.poll_next(cx)).await;
+            let mut outcome = match self.begin(next) {
+                Begun::Exchange(exchange) => exchange.await,
+                Begun::Awaited(awaited) => Ok(After::Awaited(awaited)),
+                Begun::Other => return Served::Other,
+                Begun::End => Ok(After::End),
+            };
+            if let Ok(After::Awaited(awaited)) = &mut outcome {
+                let mut awaited = Pin::new(awaited);
+                outcome = match poll_fn(|cx| self.poll_until_gone(awaited.as_mut(), cx)).await {
+                    Ok(frames) => Box::pin(self.reply_again(frames)).await,
+                    Err(error) => Err(error),
+                };
+            }
+            match outcome {
+                Ok(After::Request | After::Awaited(_)) => {
+                    self.timer.set(self.shared().config.timeouts.http_idle);
+                }
+                Ok(After::Handover(taker)) => return Served::HandedOver(taker),
+                Ok(After::End) => {
+                    _ = poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await;
+                    return Served::Over;
+                }
+                Err(_) => return Served::Over,
+            }
+        }
+    }
+
+    fn begin(&mut self, next: Next) -> Begun<'_> {
+        match next {
+            Next::Request(plain) => Begun::Exchange(Box::pin(self.ask(plain))),
+            Next::Again(body) => match self.ask_again(body) {
+                Ok(awaited) => Begun::Awaited(awaited),
+                Err(refusal) => Begun::Exchange(Box::pin(self.reply_again(Err(refusal)))),
+            },
+            Next::Other => Begun::Other,
+            Next::End => Begun::End,
         }
     }
 
@@ -168,7 +233,7 @@ impl Connection {
                 return Poll::Ready(next);
             }
         }
-        if self.ahead.is_empty() && self.shared.ending.is_cancelled() {
+        if self.ahead.is_empty() && self.shared().ending.is_cancelled() {
             return Poll::Ready(Next::End);
         }
         while let Poll::Ready(next) = READ_BUFFER.with_borrow_mut(|b| self.poll_take(b, cx)) {
@@ -226,17 +291,17 @@ impl Connection {
             return Some(Next::Again(Bytes::copy_from_slice(&bytes[head_len..len])));
         }
         match head::read(bytes) {
-            Beginning::Request(plain, len) => {
+            Beginning::Request(mut plain, len) => {
                 let path = plain.request.uri().path();
                 let may_come_again = path.ends_with("/up") || path.ends_with("/poll");
-                let places = may_come_again.then(|| Places::of(bytes, &plain)).flatten();
+                plain.places = may_come_again.then(|| Places::of(bytes, &plain)).flatten();
                 self.keep(&bytes[len..]);
-                Some(Next::Request(plain, places))
+                Some(Next::Request(plain))
             }
             Beginning::Body(len) => self.wait_for_body(bytes, len),
             Beginning::Head if self.pieces < MAX_HEAD_PIECES && bytes.len() < READ_LEN => {
                 if self.pieces == 0 {
-                    self.timer.set(self.shared.config.timeouts.head);
+                    self.timer.set(self.shared().config.timeouts.head);
                 }
                 self.ahead.extend_from_slice(bytes);
                 self.pieces += 1;
@@ -256,7 +321,7 @@ impl Connection {
     }
 
     fn wait_for_body(&mut self, bytes: &[u8], len: usize) -> Option<Next> {
-        self.timer.set(self.shared.config.timeouts.body);
+        self.timer.set(self.shared().config.timeouts.body);
         self.ahead.reserve_exact(len);
         self.ahead.extend_from_slice(bytes);
         self.wanted = len;
@@ -281,32 +346,42 @@ impl Connection {
         &mut self,
         mut answer: Pin<&mut impl Future<Output = T>>,
     ) -> io::Result<T> {
-        poll_fn(|cx| match answer.as_mut().poll(cx) {
+        poll_fn(|cx| self.poll_until_gone(answer.as_mut(), cx)).await
+    }
+
+    fn poll_until_gone<T>(
+        &mut self,
+        answer: Pin<&mut impl Future<Output = T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match answer.poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => self.poll_gone(cx).map(Err),
-        })
-        .await
+        }
     }
 
     /// Has a request answered by the one who is responsible for its path.
-    async fn ask(&mut self, plain: Box<Plain>, places: Option<Places>) -> io::Result<After> {
+    async fn ask(&mut self, plain: Box<Plain>) -> io::Result<After> {
         let mut request = plain.request;
         let extensions = request.extensions_mut();
         let handover = plain.upgrades.then(Handover::default);
-        extensions.insert(Peer {
-            handover: handover.clone(),
-            ..self.from.peer
-        });
-        if let Some(same_port) = self.from.same_port {
-            extensions.insert(same_port);
-        }
-        let answer = pin!(self.routes.answer(request));
-        let mut response = self.until_gone(answer).await?;
-        if let Some(places) = places
+        self.from.put_on(extensions, handover.clone());
+        let mut response = {
+            let answer = pin!(self.routes.answer(request));
+            self.until_gone(answer).await?
+        };
+        if let Some(places) = plain.places
             && let Some(known) = response.extensions_mut().remove()
         {
             self.again = Some(places.with(known));
+            if let Some(awaited) = Awaited::of(&mut response) {
+                return Ok(After::Awaited(awaited));
+            }
         }
+        let mut response = {
+            let response = pin!(Awaited::in_response(response));
+            self.until_gone(response).await?
+        };
         let granted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let dress = Dress::of(&mut response);
         let after = self.reply(response, dress).await?;
@@ -316,23 +391,20 @@ impl Connection {
         Ok(taker.map_or(after, After::Handover))
     }
 
-    /// Answers a request of which all but the body is known.
-    async fn ask_again(&mut self, body: Bytes) -> io::Result<After> {
+    /// Has a request answered of which all but the body is known.
+    fn ask_again(&self, body: Bytes) -> Result<Awaited, Refusal> {
         let Some(again) = &self.again else {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(Refusal::new(Code::Internal, "nothing was asked before"));
         };
-        let known = again.known.clone();
-        // In a box, like a request that is new: a connection that waits for the next one has no room for it.
-        let mut answer = Box::pin(async {
-            match known {
-                Known::Uplink(commands) => uplink::apply(&commands, body).await,
-                Known::Poll(commands, token) => {
-                    let same = |shown: &_| again::is_token(&token, shown);
-                    poll::answer(commands, body, same).await
-                }
-            }
-        });
-        let answered = self.until_gone(answer.as_mut()).await?;
+        let door = Arc::clone(&again.door);
+        match &again.token {
+            None => Ok(uplink::apply(&door, body)),
+            Some(token) => poll::hold_again(door, body, |shown| again::is_token(token, shown)),
+        }
+    }
+
+    /// Answers such a request.
+    async fn reply_again(&mut self, answered: Result<Vec<u8>, Refusal>) -> io::Result<After> {
         let origin = self.again.as_ref().and_then(Again::origin);
         let frames = match answered {
             Ok(frames) => frames,
@@ -343,7 +415,7 @@ impl Connection {
                 return Box::pin(self.refuse(refusal, origin)).await;
             }
         };
-        let closes = self.shared.ending.is_cancelled();
+        let closes = self.shared().ending.is_cancelled();
         let mut sending = Sending::default();
         sending.frames(origin, frames, closes);
         poll_fn(|cx| self.poll_write(&mut sending, cx)).await?;
@@ -367,7 +439,7 @@ impl Connection {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
-        let closes = !parts.status.is_informational() && self.shared.ending.is_cancelled();
+        let closes = !parts.status.is_informational() && self.shared().ending.is_cancelled();
         let mut sending = Sending::default();
         sending.head(
             parts.status,
@@ -436,7 +508,7 @@ impl Connection {
             match polled {
                 Poll::Pending => {
                     if self.timer.at.is_none() {
-                        self.timer.set(self.shared.config.timeouts.peer_dead);
+                        self.timer.set(self.shared().config.timeouts.peer_dead);
                     }
                     ready!(self.timer.poll(cx));
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

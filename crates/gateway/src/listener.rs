@@ -35,10 +35,11 @@ pub(crate) use self::{
     io::{ClientSocket, Held, Io},
 };
 use crate::{
-    http::{Dress, Peer, Routes, SamePort},
-    http1::{self, From, Rest, Served, Successor},
+    http::{Dress, Routes},
+    http1::{Connection, Served, Successor},
     net::{TcpListener, TcpStream},
     shared::Shared,
+    transport::awaited::Awaited,
 };
 
 /// Connections the kernel may hold before they are accepted.
@@ -138,101 +139,121 @@ fn start(shared: &Shared, stream: TcpStream, peer: SocketAddr, entry: &Entry, ro
     let Some(accepted) = entry.admit(shared, peer) else {
         return;
     };
-    let (entry, routes) = (entry.clone(), routes.clone());
-    // In a box, which is cheaper to move than what HTTP takes, and gone when something else follows.
-    let http = Box::pin(serve(shared.clone(), stream, peer, accepted, entry, routes));
-    shared.tasks.spawn(async move {
-        if let Some(successor) = http.await {
-            successor.await;
-        }
-    });
+    if entry.is_bare() {
+        // Nothing comes before HTTP, which waits for the first byte then.
+        let socket = Entry::bare(stream, accepted);
+        let first = shared.config.timeouts.first_byte;
+        let connection = Connection::new(socket, entry.from(peer), routes.clone(), first);
+        shared.tasks.spawn(carry(connection));
+    } else {
+        let entering = enter(
+            shared.clone(),
+            stream,
+            peer,
+            accepted,
+            entry.clone(),
+            routes.clone(),
+        );
+        // In a box, like what follows it.
+        let entering = Box::pin(entering);
+        shared.tasks.spawn(async move {
+            if let Some(carrying) = entering.await {
+                carrying.await;
+            }
+        });
+    }
 }
 
-/// Serves HTTP until the connection ends or somebody else carries it on.
-async fn serve(
+/// Waits until HTTP begins, and then is what carries the connection.
+async fn enter(
     shared: Shared,
     stream: TcpStream,
     peer: SocketAddr,
     accepted: Accepted,
     entry: Entry,
     routes: Routes,
-) -> Option<Successor> {
-    let timeouts = &shared.config.timeouts;
-    let (socket, client, first) = if entry.is_bare() {
-        // Nothing comes before HTTP, which waits for the first byte then.
-        (Entry::bare(stream, accepted), peer, timeouts.first_byte)
-    } else {
-        let passed = tokio::select! {
-            biased;
-            // Who has said nothing by now has nothing to lose.
-            () = shared.ending.cancelled() => return None,
-            passed = Box::pin(entry.pass(&shared, stream, peer, accepted)) => passed,
-        };
-        match passed {
-            Ok((socket, client)) => (socket, client, timeouts.head),
-            Err(error) => {
-                debug!(client.addr = %peer.ip(), %error, "connection did not begin");
-                return None;
-            }
+) -> Option<impl Future<Output = ()>> {
+    let passed = tokio::select! {
+        biased;
+        // Who has said nothing by now has nothing to lose.
+        () = shared.ending.cancelled() => return None,
+        passed = entry.pass(&shared, stream, peer, accepted) => passed,
+    };
+    match passed {
+        Ok((socket, client)) => {
+            let first = shared.config.timeouts.head;
+            let connection = Connection::new(socket, entry.from(client), routes, first);
+            Some(carry(connection))
         }
-    };
-    let from = From {
-        peer: Peer {
-            address: client,
-            tls: entry.tls.is_some(),
-            handover: None,
-        },
-        same_port: entry.webtransport.then_some(SamePort),
-    };
-    let served = if socket.is_http2() {
-        Served::Other(Rest::from(socket))
-    } else {
-        let mut serving = pin!(http1::serve(
-            shared.clone(),
-            socket,
-            from.clone(),
-            routes.clone(),
-            first
-        ));
-        tokio::select! {
-            biased;
-            served = serving.as_mut() => served,
-            () = shared.ending.cancelled() => tokio::select! {
-                biased;
-                served = serving.as_mut() => served,
-                () = shared.stopping.cancelled() => Served::Over,
-            },
-        }
-    };
-    match served {
-        Served::Over => None,
-        Served::HandedOver(successor) => Some(successor),
-        Served::Other(rest) => {
-            // Few connections need this, and it is large.
-            Box::pin(serve_with_hyper(&shared, rest, from, routes)).await;
+        Err(error) => {
+            debug!(client.addr = %peer.ip(), %error, "connection did not begin");
             None
         }
     }
 }
 
+/// HTTP, and what follows it on the connection.
+fn carry(connection: Connection) -> impl Future<Output = ()> {
+    // In a box, which is cheaper to move than what HTTP takes, and gone when something else follows.
+    let http = Box::pin(serve(connection));
+    async move {
+        if let Some(successor) = http.await {
+            successor.await;
+        }
+    }
+}
+
+/// Serves HTTP until the connection ends or somebody else carries it on.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "the future of an `async fn` has a copy of what is moved into it"
+)]
+fn serve(mut connection: Connection) -> impl Future<Output = Option<Successor>> {
+    async move {
+        let shared = connection.shared().clone();
+        let served = if connection.is_http2() {
+            Served::Other
+        } else {
+            let mut serving = pin!(connection.serve());
+            tokio::select! {
+                biased;
+                served = serving.as_mut() => served,
+                () = shared.ending.cancelled() => tokio::select! {
+                    biased;
+                    served = serving.as_mut() => served,
+                    () = shared.stopping.cancelled() => Served::Over,
+                },
+            }
+        };
+        match served {
+            Served::Over => None,
+            Served::HandedOver(taker) => Some(taker(connection.into_rest())),
+            Served::Other => {
+                // Few connections need this, and it is large.
+                Box::pin(serve_with_hyper(connection)).await;
+                None
+            }
+        }
+    }
+}
+
 /// HTTP/2, and what `http1` leaves of HTTP/1.1.
-async fn serve_with_hyper(shared: &Shared, rest: Rest, from: From, routes: Routes) {
+async fn serve_with_hyper(connection: Connection) {
+    let (rest, from, routes) = connection.into_parts();
+    let shared = routes.shared().clone();
     let timeouts = &shared.config.timeouts;
     let requests = Requests::default();
     let io = Io::new(rest.socket, rest.ahead, requests.clone(), timeouts);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(from.peer.clone());
-        if let Some(same_port) = from.same_port {
-            request.extensions_mut().insert(same_port);
-        }
+        from.put_on(request.extensions_mut(), None);
         if request.method() == Method::CONNECT {
             request.extensions_mut().insert(requests.hold());
         }
         let answer = routes.clone().answer(request);
         let in_service = requests.start();
         async move {
-            let mut response = answer.await;
+            let mut response = Awaited::in_response(answer.await).await;
             if let Some(dress) = Dress::of(&mut response) {
                 dress.put_on(&mut response);
             }
@@ -269,5 +290,20 @@ async fn serve_with_hyper(shared: &Shared, rest: Rest, from: From, routes: Route
         biased;
         _ = connection.as_mut() => {}
         () = shared.stopping.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<T, F>(_: impl Fn(T) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_takes_half_a_kibibyte() {
+        let size = size_of_future(serve);
+        assert!(size <= 512, "{size}");
     }
 }

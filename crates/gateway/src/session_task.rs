@@ -145,8 +145,8 @@ impl SessionTask {
 
     /// Runs until the session is over and its last frames are with its transport.
     ///
-    /// A box, because a future has a copy of what is moved into it for each time that it is moved on.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    /// Takes no task by value: a future has a copy of what is moved into it.
+    pub(crate) async fn run(&mut self) {
         let ready = Arc::clone(self.streams.ready());
         poll_fn(move |cx| {
             ready.name_task(cx);
@@ -304,11 +304,14 @@ impl SessionTask {
                 return false;
             };
             let (session, streams) = (&mut self.session, &mut self.streams);
-            let input = attachment
-                .downlink
-                .poll_input(&mut self.transport.context(), |message| {
-                    session.handle_message_with(message, now, |id, runs| streams.offer(id, runs));
-                });
+            let input = attachment.downlink.poll_input(
+                &mut self.transport.context(),
+                |message, is_last| {
+                    session.handle_message_with(message, now, |id, runs| {
+                        streams.offer(id, runs, is_last)
+                    });
+                },
+            );
             let Poll::Ready(input) = input else {
                 self.transport_is_quiet = true;
                 return false;

@@ -163,21 +163,23 @@ impl Shared {
             .map_err(|_| refuse(Code::Internal, "the system has no random numbers"))?;
         let door = Arc::new(Door::new(&identity, asker.client.origin.clone()));
         self.registry.insert(Arc::clone(&door));
-        let task = Box::new(SessionTask::new(
+        let mut task = SessionTask::new(
             self.clone(),
             asker.client.clone(),
             identity,
             Arc::clone(&door),
-        ));
-        self.work.spawn(async move {
+        );
+        let running = AssertUnwindSafe(async move { task.run().await }).catch_unwind();
+        // Nor in another `async` block, which would have a copy.
+        self.work.spawn(running.map(move |ended| {
             // A fault in one session ends that session and nothing else.
-            if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {
+            if ended.is_err() {
                 error!(
                     "a session was ended by a fault of the gateway; please report the panic above"
                 );
             }
             drop((share, counted));
-        });
+        }));
         Ok(door)
     }
 

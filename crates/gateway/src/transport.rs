@@ -2,10 +2,11 @@
 //! no backends.
 //!
 //! Each transport has a file with the handlers of its requests and its [`Downlink`], which the
-//! session task polls. Uplink requests that belong to no downlink are in `uplink`; `ticket` and
-//! `form` are for pages that cannot send frames with the request that is to bring some.
+//! session task polls. Uplink requests that belong to no downlink are in `uplink`; what the session
+//! answers requests with is `awaited`; `ticket` and `form` are for pages that cannot send frames with the request that is to bring some.
 
 pub(crate) mod attach;
+pub(crate) mod awaited;
 pub(crate) mod form;
 pub(crate) mod htmlfile;
 pub(crate) mod jsonp;
@@ -154,12 +155,12 @@ impl Downlink {
         }
     }
 
-    /// What comes in; `take` gets each whole number of frames. Replies of requests only ever bring
-    /// their end.
+    /// What comes in; `take` gets each whole number of frames, and whether nothing follows it yet. Replies
+    /// of requests only ever bring their end.
     pub(crate) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnMut(&[u8]),
+        take: impl FnMut(&[u8], bool),
     ) -> Poll<Input> {
         let gone = match self {
             Self::WebSocket(downlink) => return downlink.poll_input(cx, take),

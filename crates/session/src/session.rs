@@ -11,7 +11,6 @@ mod output;
 mod stream;
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -102,11 +101,11 @@ pub struct Session {
     events: Few<Event>,
     timers: TimerTable,
     /// Streams that may have something to transmit, in turn.
-    send_queue: VecDeque<StreamId>,
+    send_queue: Few<StreamId>,
     /// Client: streams that the WELCOME in hand left out. The RESETs that follow it say why.
     left_out: Vec<StreamId>,
     /// Streams with something delivered and not acked.
-    ack_queue: VecDeque<StreamId>,
+    ack_queue: Few<StreamId>,
     acks_are_due: bool,
     control: Control,
     buffered: u64,
@@ -207,9 +206,9 @@ impl Session {
             ended: None,
             events: Few::new(),
             timers: TimerTable::default(),
-            send_queue: VecDeque::new(),
+            send_queue: Few::new(),
             left_out: Vec::new(),
-            ack_queue: VecDeque::new(),
+            ack_queue: Few::new(),
             acks_are_due: false,
             control: Control::default(),
             buffered: 0,

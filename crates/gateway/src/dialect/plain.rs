@@ -186,7 +186,7 @@ impl Tunnel {
             }
             _ = connection.poll_flush(backend)?;
             let (up, up_closed, stats) = (&mut self.up, &mut self.up_closed, &mut self.stats);
-            let heard = self.websocket.poll_hear(Pieces::Joined, client, |heard| {
+            let heard = self.websocket.poll_hear(Pieces::Joined, client, |heard, _| {
                 let bytes = match heard {
                     Heard::Bytes(bytes) => bytes,
                     // A text message's bytes are bytes too; they are never sent back as text.

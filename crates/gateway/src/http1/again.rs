@@ -22,17 +22,24 @@ pub(crate) enum Known {
 
 /// A head that was answered, and what is known of it.
 pub(super) struct Again {
-    head: Box<[u8]>,
-    length_at: (usize, usize),
-    origin_at: Option<(usize, usize)>,
-    pub(super) known: Known,
+    places: Places,
+    pub(super) door: Arc<Door>,
+    /// Of a poll, whose HELLO has it.
+    pub(super) token: Option<Box<[u8; TOKEN_LEN]>>,
 }
 
 /// Where the parts of a head are that is to be remembered.
 pub(super) struct Places {
-    pub(super) head: Box<[u8]>,
-    length_at: (usize, usize),
-    origin_at: Option<(usize, usize)>,
+    head: Box<[u8]>,
+    length_at: Range,
+    origin_at: Option<Range>,
+}
+
+/// From and to; half of what two of the system's words take.
+type Range = (u32, u32);
+
+fn range((from, to): (usize, usize)) -> Option<Range> {
+    Some((u32::try_from(from).ok()?, u32::try_from(to).ok()?))
 }
 
 impl Places {
@@ -40,17 +47,23 @@ impl Places {
     pub(super) fn of(bytes: &[u8], plain: &Plain) -> Option<Self> {
         Some(Self {
             head: bytes[..plain.head_len].into(),
-            length_at: plain.length_at?,
-            origin_at: plain.origin_at,
+            length_at: range(plain.length_at?)?,
+            origin_at: match plain.origin_at {
+                Some(origin_at) => Some(range(origin_at)?),
+                None => None,
+            },
         })
     }
 
     pub(super) fn with(self, known: Known) -> Again {
+        let (door, token) = match known {
+            Known::Uplink(door) => (door, None),
+            Known::Poll(door, token) => (door, Some(Box::new(token))),
+        };
         Again {
-            head: self.head,
-            length_at: self.length_at,
-            origin_at: self.origin_at,
-            known,
+            places: self,
+            door,
+            token,
         }
     }
 }
@@ -58,10 +71,12 @@ impl Places {
 impl Again {
     /// The lengths of head and body, if `bytes` begin with the same request.
     pub(super) fn matches(&self, bytes: &[u8]) -> Option<(usize, usize)> {
-        let (before, after) = (
-            &self.head[..self.length_at.0],
-            &self.head[self.length_at.1..],
-        );
+        let Places {
+            head,
+            length_at: (from, to),
+            ..
+        } = &self.places;
+        let (before, after) = (&head[..*from as usize], &head[*to as usize..]);
         let (found, rest) = bytes.split_at_checked(before.len())?;
         let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
         let body_len = head::length(&rest[..digits])?;
@@ -71,8 +86,8 @@ impl Again {
     }
 
     pub(super) fn origin(&self) -> Option<&[u8]> {
-        let (from, to) = self.origin_at?;
-        Some(&self.head[from..to])
+        let (from, to) = self.places.origin_at?;
+        Some(&self.places.head[from as usize..to as usize])
     }
 }
 

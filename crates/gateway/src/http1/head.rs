@@ -10,6 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 
+use super::again::Places;
 use crate::http::MAX_BODY_BYTES;
 
 /// Headers that a request may have; browsers send about twenty.
@@ -37,6 +38,8 @@ pub(crate) struct Plain {
     pub(super) origin_at: Option<(usize, usize)>,
     /// It asks for another protocol.
     pub(super) upgrades: bool,
+    /// If it is one that may come again.
+    pub(super) places: Option<Places>,
 }
 
 /// Reads the request that `bytes` begin with.
@@ -93,6 +96,7 @@ fn plain(
         length_at: None,
         origin_at: None,
         upgrades: false,
+        places: None,
     });
     let (mut body_len, mut hosts, mut upgrade) = (0, 0, None);
     let mut map = std::mem::take(plain.request.headers_mut());

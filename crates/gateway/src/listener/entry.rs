@@ -14,6 +14,7 @@ use super::{
     proxy_header,
 };
 use crate::{
+    http1::From,
     net::{self, TcpStream},
     ops::{per_client::Share, stats::Counted},
     shared::Shared,
@@ -60,6 +61,15 @@ impl Entry {
     /// HTTP begins with the first byte.
     pub(super) fn is_bare(&self) -> bool {
         !self.proxy_protocol && self.tls.is_none()
+    }
+
+    /// Who the requests of a client come from that enters here.
+    pub(super) fn from(&self, client: SocketAddr) -> From {
+        From {
+            address: client,
+            tls: self.tls.is_some(),
+            webtransport: self.webtransport,
+        }
     }
 
     /// A connection with nothing before HTTP.

@@ -127,7 +127,7 @@ impl ClientSocket {
     }
 
     /// Whether the two ends agreed on HTTP/2 by TLS.
-    pub(super) fn is_http2(&self) -> bool {
+    pub(crate) fn is_http2(&self) -> bool {
         match &self.wire {
             Wire::Plain(_) => false,
             Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),

@@ -17,7 +17,8 @@ const HOUSEHOLD: u128 = u128::MAX << 64;
 #[derive(Debug)]
 pub(crate) struct Share {
     counts: PerClient,
-    key: u128,
+    /// In bytes, which fit anywhere.
+    key: [u8; 16],
 }
 
 impl PerClient {
@@ -32,7 +33,7 @@ impl PerClient {
         *count += 1;
         Some(Share {
             counts: self.clone(),
-            key,
+            key: key.to_ne_bytes(),
         })
     }
 
@@ -44,7 +45,7 @@ impl PerClient {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut counts = self.counts.lock();
-        if let Entry::Occupied(mut count) = counts.entry(self.key) {
+        if let Entry::Occupied(mut count) = counts.entry(u128::from_ne_bytes(self.key)) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

@@ -76,8 +76,8 @@ const READ_LEN: usize = 64 * 1024;
 const MAX_RUNS: usize = 16;
 /// Bytes moved for one stream before its neighbours have their turn.
 const TURN_BYTES: usize = 256 * 1024;
-/// Less than this is cheaper to copy than to write by itself: several short messages of one read go out with
-/// one write.
+/// Less than this is cheaper to copy than to write by itself if more follows: several short messages of one
+/// read go out with one write.
 const OFFERED_BYTES: usize = 4 * 1024;
 
 thread_local! {
@@ -147,15 +147,19 @@ impl Tunnel {
     }
 
     /// Offers the backend bytes that the session does not hold, nor any before them, and says how many it
-    /// took: none if they are few.
+    /// took: none if they are few and not the `is_last` that came.
     ///
     /// An error shows when the tunnel is polled, which is due then.
-    pub(crate) fn offer(&mut self, runs: &[IoSlice<'_>], cx: &mut Context<'_>) -> usize {
+    pub(crate) fn offer(
+        &mut self,
+        runs: &[IoSlice<'_>],
+        is_last: bool,
+        cx: &mut Context<'_>,
+    ) -> usize {
         let TunnelState::Open(connection) = &mut self.state else {
             return 0;
         };
-        let len: usize = runs.iter().map(|run| run.len()).sum();
-        if len < OFFERED_BYTES {
+        if !is_last && runs.iter().map(|run| run.len()).sum::<usize>() < OFFERED_BYTES {
             return 0;
         }
         let Poll::Ready(Ok(taken)) = connection.poll_write(cx, runs) else {

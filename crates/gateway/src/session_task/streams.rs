@@ -143,14 +143,14 @@ impl Streams {
     }
 
     /// Offers the backend of a tunnel bytes of which the session holds none before them, and says how
-    /// many it took.
-    pub(super) fn offer(&mut self, id: StreamId, runs: &[IoSlice<'_>]) -> usize {
+    /// many it took. `is_last` if no message that came with them follows.
+    pub(super) fn offer(&mut self, id: StreamId, runs: &[IoSlice<'_>], is_last: bool) -> usize {
         match self.by_id.get_mut(id) {
             Some(Entry {
                 ready,
                 leg: Some((Leg::Tunnel(tunnel), _)),
                 ..
-            }) => tunnel.offer(runs, &mut ready.context()),
+            }) => tunnel.offer(runs, is_last, &mut ready.context()),
             _ => 0,
         }
     }

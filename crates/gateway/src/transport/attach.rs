@@ -94,16 +94,21 @@ impl Attach {
         (Arc::clone(&self.door), self.hello.token)
     }
 
-    /// Gives the downlink to the session, or back if the session just ended.
-    pub(crate) async fn deliver(self, downlink: Downlink) -> Result<(), (Downlink, Code)> {
+    /// What gives the downlink to the session, and the way to it.
+    pub(super) fn into_command(self, downlink: Downlink) -> (Arc<Door>, Command) {
         let attachment = NewAttachment {
             hello: self.hello,
             frames: self.frames,
             downlink,
         };
-        self.door
-            .inbox
-            .send(Command::Attach(Box::new(attachment)))
+        (self.door, Command::Attach(Box::new(attachment)))
+    }
+
+    /// Gives the downlink to the session, or back if the session just ended.
+    pub(crate) async fn deliver(self, downlink: Downlink) -> Result<(), (Downlink, Code)> {
+        let (door, command) = self.into_command(downlink);
+        door.inbox
+            .send(command)
             .await
             .map_err(|refused| match refused {
                 Command::Attach(attachment) => (attachment.downlink, Code::Lost),

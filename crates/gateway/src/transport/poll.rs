@@ -7,17 +7,16 @@ use std::{
 };
 
 use axum::{
-    body::Body,
     extract::{Path, Request, State},
     response::Response,
 };
 use bytes::Bytes;
-use perigee_session::{Code, TOKEN_LEN};
+use perigee_session::TOKEN_LEN;
 use tokio::sync::oneshot;
 
-use super::{attach, stream::refusal_text};
+use super::{attach, awaited::Awaited};
 use crate::{
-    http::{Asker, Refusal, frames_response, read_body},
+    http::{Asker, Refusal, read_body},
     http1::Known,
     registry::{Door, NEW},
     shared::Shared,
@@ -33,33 +32,27 @@ pub(crate) async fn handle(
     let message = read_body(&shared, request).await?;
     let attach = attach::find(&shared, &sid, &asker, message)?;
     let (door, token) = attach.known_session();
-    let mut response = frames_response(Body::from(hold(attach).await?));
+    let mut response = hold(attach).into_response();
     if sid != NEW {
         response.extensions_mut().insert(Known::Poll(door, token));
     }
     Ok(response)
 }
 
-/// Answers a poll of a known session, if HELLO in `message` has its token.
-pub(crate) async fn answer(
+/// Holds a poll of a known session, if HELLO in `message` has its token.
+pub(crate) fn hold_again(
     door: Arc<Door>,
     message: Bytes,
     is_its_token: impl FnOnce(&[u8; TOKEN_LEN]) -> bool,
-) -> Result<Vec<u8>, Refusal> {
-    hold(attach::known(door, message, is_its_token)?).await
+) -> Result<Awaited, Refusal> {
+    Ok(hold(attach::known(door, message, is_its_token)?))
 }
 
-async fn hold(attach: attach::Attach) -> Result<Vec<u8>, Refusal> {
+fn hold(attach: attach::Attach) -> Awaited {
     let (reply, frames) = oneshot::channel();
     let downlink = super::Downlink::Poll(Downlink::new(reply));
-    attach
-        .deliver(downlink)
-        .await
-        .map_err(|(_, code)| Refusal::new(code, refusal_text(code)))?;
-    // The session answers within the hold, or is over.
-    frames
-        .await
-        .map_err(|_| Refusal::new(Code::Lost, refusal_text(Code::Lost)))
+    let (door, command) = attach.into_command(downlink);
+    Awaited::new(&door, command, frames)
 }
 
 /// The reply of a poll that is held.

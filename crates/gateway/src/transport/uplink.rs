@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, header},
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use perigee_session::{Code, TOKEN_LEN};
+use perigee_session::TOKEN_LEN;
 use tokio::sync::oneshot;
 
-use super::form;
+use super::{
+    awaited::{Awaited, LOST},
+    form,
+};
 use crate::{
-    http::{Asker, Refusal, frames_response, read_body},
+    http::{Asker, Refusal, read_body},
     http1::Known,
     registry::Door,
     session_task::{Command, Up},
@@ -37,11 +39,10 @@ pub(crate) async fn handle(
         };
         return Ok(form::answer(&asker, outcome.await));
     }
-    let token = bearer(request.headers()).ok_or_else(lost)?;
+    let token = bearer(request.headers()).ok_or(LOST)?;
     let door = find(&shared, &sid, &token, &asker)?;
     let body = read_body(&shared, request).await?;
-    let frames = apply(&door, body).await?;
-    let mut response = frames_response(Body::from(frames));
+    let mut response = apply(&door, body).into_response();
     response.extensions_mut().insert(Known::Uplink(door));
     Ok(response)
 }
@@ -52,24 +53,13 @@ fn find(
     token: &[u8; TOKEN_LEN],
     asker: &Asker,
 ) -> Result<Arc<Door>, Refusal> {
-    shared
-        .registry
-        .find(sid, token, asker.origin())
-        .ok_or_else(lost)
+    shared.registry.find(sid, token, asker.origin()).ok_or(LOST)
 }
 
-/// Has the session apply frames, and returns what it answers.
-pub(crate) async fn apply(door: &Door, body: Bytes) -> Result<Vec<u8>, Refusal> {
+/// Has the session apply frames, and answer.
+pub(crate) fn apply(door: &Arc<Door>, body: Bytes) -> Awaited {
     let (reply, frames) = oneshot::channel();
-    door.inbox
-        .send(Command::Up(Box::new(Up { body, reply })))
-        .await
-        .map_err(|_| lost())?;
-    frames.await.map_err(|_| lost())
-}
-
-fn lost() -> Refusal {
-    Refusal::new(Code::Lost, "no such session")
+    Awaited::new(door, Command::Up(Box::new(Up { body, reply })), frames)
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1).

@@ -140,18 +140,20 @@ impl Downlink {
     pub(super) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,
-        mut take: impl FnMut(&[u8]),
+        mut take: impl FnMut(&[u8], bool),
     ) -> Poll<Input> {
         let mut input = Input::Frames;
-        let heard = self.websocket.poll_hear(Pieces::Messages, cx, |heard| {
-            match (heard, &input) {
-                (Heard::Bytes(message), Input::Frames) => take(message),
-                (Heard::Closed, Input::Frames) => input = Input::Gone,
-                (Heard::Text(_), Input::Frames) => input = Input::Violation,
-                (_, Input::Violation | Input::Gone) => {}
-            }
-            true
-        });
+        let heard = self
+            .websocket
+            .poll_hear(Pieces::Messages, cx, |heard, is_last| {
+                match (heard, &input) {
+                    (Heard::Bytes(message), Input::Frames) => take(message, is_last),
+                    (Heard::Closed, Input::Frames) => input = Input::Gone,
+                    (Heard::Text(_), Input::Frames) => input = Input::Violation,
+                    (_, Input::Violation | Input::Gone) => {}
+                }
+                true
+            });
         Poll::Ready(match (ready!(heard), input) {
             (Ok(()), input) | (Err(_), input @ Input::Violation) => input,
             (Err(Error::Capacity(_) | Error::AttackAttempt), _) => Input::Violation,

@@ -153,12 +153,12 @@ impl Downlink {
     pub(super) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,
-        mut take: impl FnMut(&[u8]),
+        mut take: impl FnMut(&[u8], bool),
     ) -> Poll<Input> {
         if let Poll::Ready(read) = self.stream.poll_read(cx) {
             return Poll::Ready(match read {
                 Ok(Some(frames)) => {
-                    take(&frames);
+                    take(&frames, true);
                     Input::Frames
                 }
                 Ok(None) | Err(_) => Input::Gone,

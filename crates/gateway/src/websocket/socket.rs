@@ -156,8 +156,9 @@ impl WebSocket {
         self.send(Message::Close(frame)).await
     }
 
-    /// Reads once at most, and hands on all messages that are whole then. `hear` says whether it takes
-    /// more: with [`Pieces::Messages`] what it does not take is kept for the next call.
+    /// Reads once at most, and hands on all messages that are whole then. `hear` is told whether it has all
+    /// that was read now, and says whether it takes more: with [`Pieces::Messages`] what it does not take
+    /// is kept for the next call.
     ///
     /// # Errors
     ///
@@ -166,7 +167,7 @@ impl WebSocket {
         &mut self,
         pieces: Pieces,
         cx: &mut Context<'_>,
-        mut hear: impl FnMut(Heard<'_>) -> bool,
+        mut hear: impl FnMut(Heard<'_>, bool) -> bool,
     ) -> Poll<Result<(), Error>> {
         self.answer(cx);
         if self.is_deaf {
@@ -266,7 +267,7 @@ impl WebSocket {
         &mut self,
         bytes: &mut [u8],
         pieces: Pieces,
-        hear: &mut impl FnMut(Heard<'_>) -> bool,
+        hear: &mut impl FnMut(Heard<'_>, bool) -> bool,
     ) -> Result<(), Error> {
         let mut at = 0;
         let mut joined = 0..0;
@@ -290,14 +291,15 @@ impl WebSocket {
                 }
                 Ok(Front::Other { len, ends }) => {
                     if !joined.is_empty() {
-                        hear(Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                        hear(Heard::Bytes(&bytes[mem::take(&mut joined)]), false);
                     }
                     let frame = &bytes[at..at + len];
                     at += len;
+                    let is_last = at == bytes.len();
                     takes_more = match self.ask_library(frame, ends) {
-                        Ok(Some(Message::Binary(bytes))) => hear(Heard::Bytes(&bytes)),
-                        Ok(Some(Message::Text(text))) => hear(Heard::Text(&text)),
-                        Ok(Some(Message::Close(_))) => hear(Heard::Closed),
+                        Ok(Some(Message::Binary(bytes))) => hear(Heard::Bytes(&bytes), is_last),
+                        Ok(Some(Message::Text(text))) => hear(Heard::Text(&text), is_last),
+                        Ok(Some(Message::Close(_))) => hear(Heard::Closed, is_last),
                         Ok(
                             None | Some(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)),
                         ) => true,
@@ -314,16 +316,17 @@ impl WebSocket {
             if let Err(error) = self.count(!payload.is_empty()) {
                 break Err(error);
             }
+            let is_last = at == bytes.len();
             if is_text {
                 if !joined.is_empty() {
-                    hear(Heard::Bytes(&bytes[mem::take(&mut joined)]));
+                    hear(Heard::Bytes(&bytes[mem::take(&mut joined)]), false);
                 }
                 match str::from_utf8(&bytes[payload]) {
-                    Ok(text) => takes_more = hear(Heard::Text(text)),
+                    Ok(text) => takes_more = hear(Heard::Text(text), is_last),
                     Err(error) => break Err(error.into()),
                 }
             } else if pieces == Pieces::Messages {
-                takes_more = hear(Heard::Bytes(&bytes[payload]));
+                takes_more = hear(Heard::Bytes(&bytes[payload]), is_last);
             } else if joined.is_empty() {
                 joined = payload;
             } else {
@@ -333,7 +336,7 @@ impl WebSocket {
             }
         };
         if !joined.is_empty() {
-            hear(Heard::Bytes(&bytes[joined]));
+            hear(Heard::Bytes(&bytes[joined]), at == bytes.len());
         }
         self.is_deaf |= result.is_err();
         if at < bytes.len() && !self.is_deaf {

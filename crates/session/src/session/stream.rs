@@ -1,8 +1,8 @@
 //! One stream of a session: its two logs, and which frames of it are due.
 
-use std::{collections::VecDeque, time::Instant};
+use std::time::Instant;
 
-use crate::{StreamId, StreamStats, receive::ReceiveLog, send::SendLog};
+use crate::{Few, StreamId, StreamStats, receive::ReceiveLog, send::SendLog};
 
 /// A live stream.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Stream {
     }
 
     /// Gives the stream a turn to transmit, if it has something and no turn yet.
-    pub(super) fn queue_send(&mut self, id: StreamId, queue: &mut VecDeque<StreamId>) {
+    pub(super) fn queue_send(&mut self, id: StreamId, queue: &mut Few<StreamId>) {
         if !self.in_send_queue && self.send.can_transmit() {
             self.in_send_queue = true;
             queue.push_back(id);
@@ -59,7 +59,7 @@ impl Stream {
     }
 
     /// Makes an ACK of the stream due, once however often it is asked for.
-    pub(super) fn queue_ack(&mut self, id: StreamId, queue: &mut VecDeque<StreamId>) {
+    pub(super) fn queue_ack(&mut self, id: StreamId, queue: &mut Few<StreamId>) {
         if !self.in_ack_queue {
             self.in_ack_queue = true;
             queue.push_back(id);

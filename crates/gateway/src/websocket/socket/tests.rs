@@ -136,7 +136,7 @@ fn poll_one(
             .poll_next_unpin(cx)
             .map_ok(|message| messages.push(message)),
         Way::Hear(pieces) => websocket
-            .poll_hear(pieces, cx, |heard| {
+            .poll_hear(pieces, cx, |heard, _| {
                 messages.push(match heard {
                     Heard::Bytes(bytes) => Message::Binary(Bytes::copy_from_slice(bytes)),
                     Heard::Text(text) => Message::text(text),
