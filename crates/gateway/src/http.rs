@@ -10,11 +10,7 @@ mod cors;
 mod host_meta;
 pub(crate) mod server_name;
 
-use std::{
-    future::ready,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{future::ready, net::IpAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -51,7 +47,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// The connection's other end, put on each request by who reads it.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: IpAddr,
     /// It speaks TLS to us.
     pub(crate) tls: bool,
     /// On a request of HTTP/1.1 for another protocol.
@@ -276,7 +272,7 @@ impl FromRequestParts<Shared> for Asker {
 fn client(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Client {
     let unproxied = Client {
         origin: None,
-        address: peer.address.ip().to_canonical(),
+        address: peer.address.to_canonical(),
         secure: peer.tls,
         user: None,
     };
@@ -286,14 +282,14 @@ fn client(shared: &Shared, peer: &Peer, headers: &HeaderMap) -> Client {
     let header = shared.config.forwarded_header;
     let values = headers.get_all(header.name()).iter();
     let address = client_address(
-        peer.address.ip(),
+        peer.address,
         header,
         values.map(HeaderValue::as_bytes),
         &shared.config.trusted_proxies,
     );
     let values = headers.get_all(header.protocol_name()).iter();
     let secure = client_is_secure(
-        (peer.address.ip(), peer.tls),
+        (peer.address, peer.tls),
         header,
         values.map(HeaderValue::as_bytes),
         &shared.config.trusted_proxies,

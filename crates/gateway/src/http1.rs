@@ -18,7 +18,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io, mem,
-    net::SocketAddr,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -78,7 +78,7 @@ pub(crate) enum Served {
 /// Who the requests of a connection come from.
 #[derive(Clone, Copy)]
 pub(crate) struct From {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: IpAddr,
     /// It speaks TLS to us.
     pub(crate) tls: bool,
     /// To a listener that speaks WebTransport on the UDP port of the same number.

@@ -66,7 +66,7 @@ impl Entry {
     /// Who the requests of a client come from that enters here.
     pub(super) fn from(&self, client: SocketAddr) -> From {
         From {
-            address: client,
+            address: client.ip(),
             tls: self.tls.is_some(),
             webtransport: self.webtransport,
         }

@@ -27,14 +27,18 @@ pub(crate) struct Client {
 pub(crate) struct Transports {
     /// Most streams use one.
     first: Option<&'static str>,
-    others: Vec<&'static str>,
+    #[expect(
+        clippy::box_collection,
+        reason = "every stream has one of these, and needs a pointer only"
+    )]
+    others: Option<Box<Vec<&'static str>>>,
 }
 
 /// What is known of a stream from its start.
 #[derive(Debug)]
 pub(crate) struct StreamRecord {
     /// What the client asked for, quoted and cut.
-    pub(crate) target: String,
+    pub(crate) target: Box<str>,
     /// The rule that permitted it.
     pub(crate) rule: Option<Arc<str>>,
     pub(crate) started: Instant,
@@ -48,13 +52,19 @@ impl Transports {
     pub(crate) fn add(&mut self, name: &'static str) {
         match self.first {
             None => self.first = Some(name),
-            Some(first) if first != name && !self.others.contains(&name) => self.others.push(name),
-            Some(_) => {}
+            Some(first) if first == name => {}
+            Some(_) => {
+                let others = self.others.get_or_insert_default();
+                if !others.contains(&name) {
+                    others.push(name);
+                }
+            }
         }
     }
 
     fn joined(&self) -> String {
-        let all: Vec<_> = self.first.iter().chain(&self.others).copied().collect();
+        let others = self.others.as_deref().into_iter().flatten();
+        let all: Vec<_> = self.first.iter().chain(others).copied().collect();
         all.join(",")
     }
 }
@@ -62,7 +72,7 @@ impl Transports {
 impl StreamRecord {
     pub(crate) fn new(target: &str, now: Instant) -> Self {
         Self {
-            target: crate::policy::quote(target),
+            target: crate::policy::quote(target).into(),
             rule: None,
             started: now,
             transports: Transports::default(),

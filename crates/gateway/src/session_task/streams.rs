@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use perigee_session::{ById, Code, Session, StreamId, StreamStats};
+use perigee_session::{ById, Code, Few, Session, StreamId, StreamStats};
 
 use super::ready::{Ready, ReadyList, Source};
 use crate::{
@@ -29,9 +29,9 @@ pub(super) struct Streams {
     by_id: ById<Entry>,
     ready: Arc<ReadyList>,
     /// Streams whose backend woke the task, and that were not looked at yet.
-    woken: Vec<StreamId>,
+    woken: Few<StreamId>,
     /// Streams that the session has something for, which were not looked at yet.
-    noted: Vec<StreamId>,
+    noted: Few<StreamId>,
     /// What services hold beside the session.
     buffered: u64,
 }
@@ -60,8 +60,8 @@ impl Streams {
         Self {
             by_id: ById::default(),
             ready,
-            woken: Vec::new(),
-            noted: Vec::new(),
+            woken: Few::new(),
+            noted: Few::new(),
             buffered: 0,
         }
     }
@@ -75,7 +75,7 @@ impl Streams {
     pub(super) fn take_woken(&mut self, mut other: impl FnMut(Source)) {
         let woken = &mut self.woken;
         self.ready.take(|source| match StreamId::try_from(source) {
-            Ok(stream) => woken.push(stream),
+            Ok(stream) => woken.push_back(stream),
             Err(_) => other(source),
         });
     }
@@ -185,7 +185,7 @@ impl Streams {
 
     /// Moves bytes between the session and the backends that have something to say.
     pub(super) fn serve(&mut self, session: &mut Session, may_read: bool, now: Instant) {
-        for &id in &self.woken {
+        while let Some(id) = self.woken.pop_front() {
             if let Some(entry) = self.by_id.get_mut(id) {
                 entry.ready.taken();
                 entry.is_noted = false;
@@ -194,8 +194,7 @@ impl Streams {
                 self.buffered += entry.buffered;
             }
         }
-        self.woken.clear();
-        for &id in &self.noted {
+        while let Some(id) = self.noted.pop_front() {
             if let Some(entry) = self.by_id.get_mut(id)
                 && mem::take(&mut entry.is_noted)
             {
@@ -204,7 +203,6 @@ impl Streams {
                 self.buffered += entry.buffered;
             }
         }
-        self.noted.clear();
     }
 
     /// A stream is over: writes its line and ends its backend.
@@ -253,10 +251,10 @@ impl Streams {
 }
 
 impl Entry {
-    fn note(&mut self, id: StreamId, noted: &mut Vec<StreamId>) {
+    fn note(&mut self, id: StreamId, noted: &mut Few<StreamId>) {
         if !self.is_noted {
             self.is_noted = true;
-            noted.push(id);
+            noted.push_back(id);
         }
     }
 
