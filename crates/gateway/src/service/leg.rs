@@ -350,3 +350,6 @@ impl Leg {
         Ok(wrote)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,3 +279,6 @@ pub(super) fn reason(code: Code) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;
