@@ -38,8 +38,10 @@ pub(crate) struct Echo {
     /// A message every so often, by one client after the other.
     pace: Option<Pace>,
     lanes: Vec<Vec<Lane>>,
-    /// Messages take turns on the streams; the window is that of all of them.
+    /// Messages take turns on the streams of a client; the window is that of all of them.
     turn: Option<usize>,
+    /// Clients take turns, with one message at a time for all of them.
+    client_turn: Option<usize>,
     /// Clients end when their first message is back, and others take their place.
     churn: bool,
     /// Messages that are back since [`Echo::start`].
@@ -66,6 +68,7 @@ impl Echo {
             pace: None,
             lanes: Vec::new(),
             turn: None,
+            client_turn: None,
             churn: false,
             messages: 0,
             latencies: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
@@ -84,6 +87,12 @@ impl Echo {
     /// One message at a time for all streams, which take turns.
     pub(crate) fn in_turn(mut self) -> Self {
         self.turn = Some(0);
+        self
+    }
+
+    /// One message at a time for all clients, which take turns.
+    pub(crate) fn clients_in_turn(mut self) -> Self {
+        self.client_turn = Some(0);
         self
     }
 
@@ -201,7 +210,10 @@ impl Load for Echo {
             return Ok(());
         }
         for stream in 0..self.streams {
-            while self.pace.is_none() && self.lane(client.place, stream).since.len() < self.window {
+            while self.pace.is_none()
+                && self.client_turn.is_none()
+                && self.lane(client.place, stream).since.len() < self.window
+            {
                 let before = self.outstanding;
                 self.ask(client, stream, client.now);
                 if self.outstanding == before {
@@ -219,12 +231,22 @@ impl Load for Echo {
 
     fn due(&mut self, now: Instant) -> Option<usize> {
         let size = self.size as u64;
-        let pace = self.pace.as_mut().filter(|pace| pace.next <= now)?;
-        let place = pace.turn % self.lanes.len().max(1);
-        // From when it was due, so that a server that stops for a while is not measured by fewer messages.
-        let since = pace.next;
-        pace.turn += 1;
-        pace.next += pace.every;
+        let clients = self.lanes.len().max(1);
+        let (place, since) = if let Some(turn) = &mut self.client_turn {
+            if self.window == 0 || self.outstanding > 0 {
+                return None;
+            }
+            *turn += 1;
+            (*turn % clients, now)
+        } else {
+            let pace = self.pace.as_mut().filter(|pace| pace.next <= now)?;
+            let place = pace.turn % clients;
+            // From when it was due, so that a server that stops for a while is not measured by fewer messages.
+            let since = pace.next;
+            pace.turn += 1;
+            pace.next += pace.every;
+            (place, since)
+        };
         if self.budget == 0 {
             return None;
         }

@@ -45,7 +45,7 @@ pub(crate) enum Work {
     Idle,
     /// Ask for much and read nothing.
     Stall,
-    /// One session with so many streams, a message at a time.
+    /// One session with so many streams, a message at a time; or so many clients, where each has one.
     Streams(usize),
     /// As many tunnels as one process can have.
     Hold,
@@ -231,9 +231,20 @@ fn paced(subject: &Subject<'_>, scale: &Scale) -> Result<Vec<(Figure, f64)>> {
 }
 
 fn in_turn(subject: &Subject<'_>, scale: &Scale, streams: usize) -> Result<Vec<(Figure, f64)>> {
+    let has_streams = subject.kind == Kind::Session;
+    let (clients, streams) = if has_streams {
+        (1, streams)
+    } else {
+        (streams, 1)
+    };
     let mut engine = subject.engine(streams)?;
-    let mut load = Echo::new(SMALL, 0, streams)?.in_turn();
-    engine.open(1, &mut load, PATIENCE)?;
+    let load = Echo::new(SMALL, 0, streams)?;
+    let mut load = if has_streams {
+        load.in_turn()
+    } else {
+        load.clients_in_turn()
+    };
+    engine.open(clients, &mut load, PATIENCE)?;
     load.set_window(1);
     engine.each(&mut load)?;
     echoed(&mut engine, &mut load, subject, scale)

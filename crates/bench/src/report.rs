@@ -218,19 +218,27 @@ fn ratios(out: &mut String, results: &Results) {
 }
 
 fn streams(out: &mut String, results: &Results) {
-    let mut cells = Vec::new();
-    for streams in [1, 10, 100, 1000] {
-        let value = results.median(Row::Session, Work::Streams(streams), Figure::Cpu);
-        if let Some(value) = value {
-            cells.push(format!("{} µs with {streams}", number(Some(value))));
+    for (row, what) in [
+        (Row::Session, "Streams of one session"),
+        (
+            Row::FloorWebSocket,
+            "As many connections through the floor instead",
+        ),
+    ] {
+        let mut cells = Vec::new();
+        for streams in [1, 10, 100, 1000] {
+            let value = results.median(row, Work::Streams(streams), Figure::Cpu);
+            if let Some(value) = value {
+                cells.push(format!("{} µs with {streams}", number(Some(value))));
+            }
         }
-    }
-    if !cells.is_empty() {
-        _ = writeln!(
-            out,
-            "\nStreams of one session, one message at a time: {}.",
-            cells.join(", ")
-        );
+        if !cells.is_empty() {
+            _ = writeln!(
+                out,
+                "\n{what}, one message at a time: {}.",
+                cells.join(", ")
+            );
+        }
     }
 }
 

@@ -190,7 +190,8 @@ impl Row {
             Work::Churn if self.logs_in() => false,
             // They have no messages that ask a backend for so much.
             Work::Down | Work::Up | Work::Stall => self.kind().carries_bytes(),
-            Work::Streams(_) => self == Self::Session,
+            // The floor with as many clients, to see what the kernel adds.
+            Work::Streams(_) => matches!(self, Self::Session | Self::FloorWebSocket),
             Work::Hold => matches!(self, Self::Plain | Self::Session),
             Work::HoldMany => self == Self::Plain,
             // They are busy with 64 as well, and thousands of processes would measure the machine.
