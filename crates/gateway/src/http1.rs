@@ -12,60 +12,37 @@
 mod again;
 mod handover;
 pub(crate) mod head;
+mod incoming;
+mod outgoing;
 mod reply;
+mod timer;
 
 use std::{
-    cell::RefCell,
     future::poll_fn,
-    io, mem,
+    io,
     net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{
-    body::{Body, HttpBody},
-    http::{Extensions, HeaderValue, StatusCode},
-    response::{IntoResponse, Response},
-};
+use axum::http::{Extensions, HeaderValue, StatusCode};
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use perigee_session::Code;
+use tokio::io::AsyncWrite;
 
+use self::{again::Again, handover::Taker, head::Plain, reply::Sending, timer::Timer};
 pub(crate) use self::{
     again::Known,
     handover::{Handover, Rest, Successor},
 };
-use self::{
-    again::{Again, Places},
-    handover::Taker,
-    head::{Beginning, Plain},
-    reply::{Framing, Sending},
-};
-use perigee_session::Code;
-
 use crate::{
     http::{Dress, Peer, Refusal, Routes, SamePort},
     listener::ClientSocket,
     shared::Shared,
     transport::{awaited::Awaited, poll, uplink},
 };
-
-/// Bytes read at a time.
-const READ_LEN: usize = 16 * 1024;
-/// A head that comes in more pieces than this is left to hyper.
-const MAX_HEAD_PIECES: u32 = 4;
-/// Bytes that are read while a request is being served, to see whether the peer is still there.
-const GLANCE_LEN: usize = 512;
-
-thread_local! {
-    /// One read buffer per thread: no connection owns memory for bytes that are not there.
-    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_LEN]);
-}
 
 /// How serving a connection ended.
 pub(crate) enum Served {
@@ -226,121 +203,6 @@ impl Connection {
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if !self.ahead.is_empty() && self.ahead.len() >= self.wanted {
-            let ahead = mem::take(&mut self.ahead);
-            if let Some(next) = self.take(&ahead) {
-                return Poll::Ready(next);
-            }
-        }
-        if self.ahead.is_empty() && self.shared().ending.is_cancelled() {
-            return Poll::Ready(Next::End);
-        }
-        while let Poll::Ready(next) = READ_BUFFER.with_borrow_mut(|b| self.poll_take(b, cx)) {
-            if let Some(next) = next {
-                self.timer.stop();
-                return Poll::Ready(next);
-            }
-        }
-        ready!(self.timer.poll(cx));
-        Poll::Ready(self.late())
-    }
-
-    /// Who said nothing is not told; what came so far is for hyper to answer.
-    fn late(&self) -> Next {
-        if self.ahead.is_empty() {
-            Next::End
-        } else {
-            Next::Other
-        }
-    }
-
-    fn poll_take(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        let bytes = match ready!(self.poll_read(buffer, cx)) {
-            Err(_) => return Poll::Ready(Some(Next::End)),
-            Ok(0) => return Poll::Ready(Some(self.late())),
-            Ok(len) => &buffer[..len],
-        };
-        if self.ahead.is_empty() {
-            return Poll::Ready(self.take(bytes));
-        }
-        self.ahead.extend_from_slice(bytes);
-        if self.ahead.len() < self.wanted {
-            return Poll::Ready(None);
-        }
-        let ahead = mem::take(&mut self.ahead);
-        Poll::Ready(self.take(&ahead))
-    }
-
-    fn poll_read(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
-        polled.map_ok(|()| buffer.filled().len())
-    }
-
-    /// Takes a request off the front of what came, if it is whole; keeps what is not taken.
-    fn take(&mut self, bytes: &[u8]) -> Option<Next> {
-        if let Some((head_len, body_len)) =
-            self.again.as_ref().and_then(|again| again.matches(bytes))
-        {
-            let len = head_len + body_len;
-            if bytes.len() < len {
-                return self.wait_for_body(bytes, len);
-            }
-            self.keep(&bytes[len..]);
-            return Some(Next::Again(Bytes::copy_from_slice(&bytes[head_len..len])));
-        }
-        match head::read(bytes) {
-            Beginning::Request(mut plain, len) => {
-                let path = plain.request.uri().path();
-                let may_come_again = path.ends_with("/up") || path.ends_with("/poll");
-                plain.places = may_come_again.then(|| Places::of(bytes, &plain)).flatten();
-                self.keep(&bytes[len..]);
-                Some(Next::Request(plain))
-            }
-            Beginning::Body(len) => self.wait_for_body(bytes, len),
-            Beginning::Head if self.pieces < MAX_HEAD_PIECES && bytes.len() < READ_LEN => {
-                if self.pieces == 0 {
-                    self.timer.set(self.shared().config.timeouts.head);
-                }
-                self.ahead.extend_from_slice(bytes);
-                self.pieces += 1;
-                self.wanted = bytes.len() + 1;
-                None
-            }
-            Beginning::Head | Beginning::Other => {
-                self.ahead.extend_from_slice(bytes);
-                Some(Next::Other)
-            }
-        }
-    }
-
-    fn keep(&mut self, rest: &[u8]) {
-        self.ahead.extend_from_slice(rest);
-        (self.wanted, self.pieces) = (0, 0);
-    }
-
-    fn wait_for_body(&mut self, bytes: &[u8], len: usize) -> Option<Next> {
-        self.timer.set(self.shared().config.timeouts.body);
-        self.ahead.reserve_exact(len);
-        self.ahead.extend_from_slice(bytes);
-        self.wanted = len;
-        None
-    }
-
-    /// Ready when the peer is gone. What it says beforehand is kept, and then nothing more is read.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        while self.ahead.is_empty() {
-            let mut glance = [0; GLANCE_LEN];
-            match ready!(self.poll_read(&mut glance, cx)) {
-                Err(error) => return Poll::Ready(error),
-                Ok(0) => return Poll::Ready(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => self.ahead.extend_from_slice(&glance[..len]),
-            }
-        }
-        Poll::Pending
-    }
-
     /// What `answer` comes to, unless the peer is gone before.
     async fn until_gone<T>(
         &mut self,
@@ -421,156 +283,10 @@ impl Connection {
         poll_fn(|cx| self.poll_write(&mut sending, cx)).await?;
         Ok(After::request_unless(closes))
     }
-
-    async fn refuse(&mut self, refusal: Refusal, origin: Option<HeaderValue>) -> io::Result<After> {
-        let dress = Dress { origin };
-        self.reply(refusal.into_response(), Some(dress)).await
-    }
-
-    async fn reply(&mut self, response: Response, dress: Option<Dress>) -> io::Result<After> {
-        let (parts, mut body) = response.into_parts();
-        let has_none = parts.status.is_informational()
-            || matches!(
-                parts.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        let framing = match body.size_hint().exact() {
-            _ if has_none => Framing::Empty,
-            Some(length) => Framing::Length(length),
-            None => Framing::Chunked,
-        };
-        let closes = !parts.status.is_informational() && self.shared().ending.is_cancelled();
-        let mut sending = Sending::default();
-        sending.head(
-            parts.status,
-            &parts.headers,
-            dress.as_ref(),
-            framing,
-            closes,
-        );
-        drop((parts, dress));
-        let mut ended = framing == Framing::Empty;
-        poll_fn(|cx| self.poll_body(&mut body, framing, &mut sending, &mut ended, cx)).await?;
-        Ok(After::request_unless(closes))
-    }
-
-    /// Sends a body, piece by piece, as fast as the peer takes it.
-    fn poll_body(
-        &mut self,
-        body: &mut Body,
-        framing: Framing,
-        sending: &mut Sending,
-        ended: &mut bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            while !*ended && sending.has_room() {
-                match Pin::new(&mut *body).poll_frame(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(frame))) => {
-                        if let Ok(data) = frame.into_data() {
-                            sending.piece(data, framing);
-                        }
-                    }
-                    Poll::Ready(Some(Err(error))) => {
-                        return Poll::Ready(Err(io::Error::other(error)));
-                    }
-                    Poll::Ready(None) => {
-                        *ended = true;
-                        sending.end(framing);
-                    }
-                }
-            }
-            if !sending.is_empty() {
-                ready!(self.poll_write(sending, cx))?;
-            } else if *ended {
-                return Poll::Ready(Ok(()));
-            } else {
-                return self.poll_gone(cx).map(Err);
-            }
-        }
-    }
-
-    /// Writes all of it; `Err` also when the peer takes nothing for too long.
-    fn poll_write(&mut self, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let socket = Pin::new(&mut self.socket);
-            let is_written = sending.is_empty();
-            let polled = if is_written {
-                // TLS may hold some of it.
-                socket.poll_flush(cx).map_ok(|()| 0)
-            } else {
-                match sending.only_run() {
-                    Some(run) => socket.poll_write(cx, run),
-                    None => socket.poll_write_vectored(cx, &sending.runs()),
-                }
-            };
-            match polled {
-                Poll::Pending => {
-                    if self.timer.at.is_none() {
-                        self.timer.set(self.shared().config.timeouts.peer_dead);
-                    }
-                    ready!(self.timer.poll(cx));
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Ready(len) => {
-                    let len = len?;
-                    self.timer.stop();
-                    if is_written {
-                        return Poll::Ready(Ok(()));
-                    } else if len == 0 {
-                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                    }
-                    sending.advance(len);
-                }
-            }
-        }
-    }
 }
 
 impl After {
     fn request_unless(closes: bool) -> Self {
         if closes { Self::End } else { Self::Request }
-    }
-}
-
-/// A deadline that costs nothing to move: the timer is made when something waits, and moved only when it fires too early.
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    at: Option<Instant>,
-}
-
-impl Timer {
-    fn new(after: Duration) -> Self {
-        Self {
-            sleep: None,
-            at: Some(Instant::now() + after),
-        }
-    }
-
-    fn set(&mut self, after: Duration) {
-        self.at = Some(Instant::now() + after);
-    }
-
-    fn stop(&mut self) {
-        self.at = None;
-    }
-
-    /// Ready when the deadline has passed.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else {
-            return Poll::Pending;
-        };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if sleep.deadline() > at {
-            sleep.as_mut().reset(at);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= at {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(at);
-        }
     }
 }

@@ -24,6 +24,7 @@ use crate::net::now;
 const SOCKET_BYTES: usize = 16 * 1024;
 
 /// A connection to a backend that speaks TLS, and the backend's end.
+#[expect(clippy::disallowed_methods, reason = "to a listener of this test")]
 async fn tls_pair() -> (Connection, server::TlsStream<TcpStream>) {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["backend".to_owned()]).expect("a name");
