@@ -55,8 +55,11 @@ enum Command {
     /// Exits 0 if the file is good and 64 if not, with every mistake on a line of its own.
     Check {
         /// The configuration file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "config")]
+        file: Option<PathBuf>,
+        /// The same, as the other commands are told.
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Say whether a page may reach a target, and which rule decides.
     ///
@@ -108,7 +111,7 @@ pub(crate) fn run() -> ExitCode {
             }
             Err(errors) => refuse(&errors),
         },
-        Command::Check { file } => check(&file),
+        Command::Check { file, config } => check(&file.or(config).unwrap_or_default()),
         Command::Explain {
             config,
             origin,

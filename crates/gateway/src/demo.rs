@@ -119,15 +119,53 @@ fn real_port(listen: SocketAddr) -> std::io::Result<SocketAddr> {
 
 /// The origins of pages at `listen`, the one to show first, and those that were asked for.
 fn allowed_origins(listen: SocketAddr, asked: &[String]) -> Vec<String> {
-    let port = listen.port();
-    let mut origins = Vec::new();
-    if listen.ip().is_loopback() || listen.ip().is_unspecified() {
-        origins.push(format!("http://localhost:{port}"));
-        origins.push(format!("http://127.0.0.1:{port}"));
-        origins.push(format!("http://[::1]:{port}"));
+    let hosts = if listen.ip().is_loopback() || listen.ip().is_unspecified() {
+        ["localhost", "127.0.0.1", "[::1]"]
+            .map(str::to_owned)
+            .to_vec()
     } else {
-        origins.push(format!("http://{listen}"));
+        // In brackets if it needs them.
+        let mut host = SocketAddr::new(listen.ip(), 0).to_string();
+        host.truncate(host.len() - ":0".len());
+        vec![host]
+    };
+    let port = match listen.port() {
+        // Browsers leave it out.
+        80 => String::new(),
+        port => format!(":{port}"),
+    };
+    let own = hosts.iter().map(|host| format!("http://{host}{port}"));
+    own.chain(asked.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        for (listen, origins) in [
+            (
+                "0.0.0.0:8000",
+                &[
+                    "http://localhost:8000",
+                    "http://127.0.0.1:8000",
+                    "http://[::1]:8000",
+                    "https://other.example",
+                ] as &[_],
+            ),
+            (
+                "192.0.2.1:80",
+                &["http://192.0.2.1", "https://other.example"],
+            ),
+            (
+                "[2001:db8::1]:8080",
+                &["http://[2001:db8::1]:8080", "https://other.example"],
+            ),
+        ] {
+            let listen = listen.parse().expect("an address");
+            let allowed = allowed_origins(listen, &["https://other.example".to_owned()]);
+            assert_eq!(allowed, origins);
+        }
     }
-    origins.extend(asked.iter().cloned());
-    origins
 }

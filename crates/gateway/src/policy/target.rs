@@ -141,6 +141,9 @@ pub(crate) fn split_port(text: &str) -> Result<(HostText<'_>, &str), Malformed> 
             None => Err(Malformed::new("has no port", "write [address]:port")),
         };
     }
+    if text.contains("://") {
+        return Err(Malformed::new("has a scheme", "write host:port"));
+    }
     match text.rsplit_once(':') {
         Some((host, _)) if host.contains(':') => Err(Malformed::new(
             "has an IPv6 address without brackets",
@@ -207,6 +210,7 @@ mod tests {
             ("a.example:6660-6669", "no valid port"),
             ("a.example:８０", "no valid port"),
             ("2001:db8::1:80", "without brackets"),
+            ("tcp://mud.example.org:4000", "scheme"),
             ("[2001:db8::1]", "no port"),
             ("[2001:db8::1]80", "no port"),
             ("[192.0.2.1]:80", "brackets around something else"),
