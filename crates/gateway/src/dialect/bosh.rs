@@ -7,6 +7,7 @@
 //! - a session is found by its id, from the page and for the backend that it began with, and by nothing else;
 //! - a request that is refused leaves every session as it was.
 
+mod stream;
 mod task;
 
 use std::{

@@ -7,7 +7,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     future::poll_fn,
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,9 +16,8 @@ use std::{
 use bytes::Bytes;
 use perigee_session::{Code, StreamStats};
 use perigee_xmpp::{
-    Limits, Message as Xml, StreamHeader,
+    StreamHeader,
     bosh::{Action, Condition, Session, StreamName},
-    framing, ns,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -27,15 +25,14 @@ use tokio::{
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Answer, Ask, TRANSPORT, serves};
+use super::{
+    Answer, Ask, TRANSPORT, serves,
+    stream::{State, Stream, close_message, condition_of, open_message},
+};
 use crate::{
-    backend::Unreached,
-    front_door::{self, Caller, Framing, Leg, ServiceMessage as Message},
+    front_door::{self, Caller, Framing},
     net::now,
-    ops::{
-        access_log::{Client, StreamRecord},
-        stats::Counted,
-    },
+    ops::access_log::{Client, StreamRecord},
     policy::{Permit, ServiceSettings},
     shared::Shared,
 };
@@ -74,34 +71,6 @@ pub(super) struct Task {
     timer: Pin<Box<Sleep>>,
     /// What this session holds of the process-wide budget.
     buffered: u64,
-}
-
-type Dialing = Pin<Box<dyn Future<Output = Result<Leg, Unreached>> + Send>>;
-
-/// One stream to the server.
-struct Stream {
-    state: State,
-    /// For the server, in order, as messages of RFC 7395.
-    up: VecDeque<Bytes>,
-    up_bytes: usize,
-    /// The error with which the server ends the stream.
-    error: Bytes,
-    stats: StreamStats,
-    record: StreamRecord,
-    counted: (Counted, Counted),
-}
-
-enum State {
-    Dialing(Dialing),
-    Open(Box<Leg>),
-}
-
-/// How a stream came to its end.
-struct End {
-    code: Code,
-    text: &'static str,
-    /// For the operator.
-    detail: Option<String>,
 }
 
 impl Task {
@@ -374,146 +343,4 @@ impl Drop for Task {
         self.shared.bosh.remove(&self.sid);
         self.shared.stats.buffered_bytes.exchange(self.buffered, 0);
     }
-}
-
-impl Stream {
-    fn push(&mut self, message: Bytes) {
-        self.up_bytes += message.len();
-        self.up.push_back(message);
-    }
-
-    fn buffered(&self) -> u64 {
-        let of_leg = match &self.state {
-            State::Dialing(_) => 0,
-            State::Open(leg) => leg.buffered(),
-        };
-        self.up_bytes as u64 + of_leg
-    }
-
-    /// Moves what can be moved, and says whether that was anything.
-    fn poll(
-        &mut self,
-        name: StreamName,
-        session: &mut Session,
-        may_read: bool,
-        now: Instant,
-        cx: &mut Context<'_>,
-    ) -> Result<bool, End> {
-        if let State::Dialing(dialing) = &mut self.state {
-            match dialing.as_mut().poll(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(leg)) => self.state = State::Open(Box::new(leg)),
-                Poll::Ready(Err(Unreached { code, detail })) => {
-                    return Err(End {
-                        code,
-                        text: "",
-                        detail: Some(detail),
-                    });
-                }
-            }
-        }
-        let State::Open(leg) = &mut self.state else {
-            return Ok(false);
-        };
-        let mut progress = false;
-        while let Some(message) = self.up.front() {
-            if leg.offer(message, now) == 0 {
-                break;
-            }
-            self.up_bytes -= message.len();
-            self.stats.delivered += message.len() as u64;
-            self.up.pop_front();
-            progress = true;
-        }
-        leg.backend_woke();
-        let pumped = leg
-            .pump(may_read, now, cx)
-            .map_err(|error: io::Error| End {
-                code: Code::Reset,
-                text: "",
-                detail: Some(format!("backend: {error}")),
-            })?;
-        progress |= pumped.again || (pumped.any && !self.up.is_empty());
-        while let Some(message) = leg.next_for_client() {
-            progress = true;
-            let bytes: Bytes = match message {
-                Message::Text(text) => text.into(),
-                Message::Binary(bytes) => bytes,
-            };
-            self.stats.written += bytes.len() as u64;
-            self.stats.acked = self.stats.written;
-            match kind_of(&bytes) {
-                Kind::Open(header) => session.handle_open(name, &header),
-                Kind::Close => {}
-                Kind::Error => self.error = bytes,
-                Kind::Element => session.handle_element(name, bytes, now),
-            }
-        }
-        match leg.ended() {
-            Some((code, text)) => Err(End {
-                code,
-                text,
-                detail: None,
-            }),
-            None => Ok(progress),
-        }
-    }
-}
-
-/// What a message of the service is to a BOSH client.
-enum Kind {
-    Open(StreamHeader),
-    Close,
-    Error,
-    Element,
-}
-
-fn kind_of(message: &[u8]) -> Kind {
-    let name = message.get(1..).unwrap_or_default();
-    let end = name
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'>' | b'/' | b'\t' | b'\r' | b'\n'));
-    let name = &name[..end.unwrap_or(name.len())];
-    let local = name.rsplit(|&byte| byte == b':').next();
-    // All but a few elements are stanzas, which need no second look.
-    if !matches!(local, Some(b"open" | b"close" | b"error")) {
-        return Kind::Element;
-    }
-    let limits = Limits {
-        stanza_bytes: message.len(),
-        ..Limits::default()
-    };
-    match framing::decode(message, &limits) {
-        Ok(Xml::Open(header)) => Kind::Open(header),
-        Ok(Xml::Close) => Kind::Close,
-        Ok(Xml::Stanza(stanza)) if stanza.name.is(ns::STREAM, "error") => Kind::Error,
-        Ok(Xml::Stanza(_)) | Err(_) => Kind::Element,
-    }
-}
-
-/// How BOSH calls the end of a stream, and what of it goes into the answer.
-fn condition_of(code: Code, error: &Bytes) -> (Option<Condition>, Bytes) {
-    let condition = match code {
-        Code::Closed if error.is_empty() => return (None, Bytes::new()),
-        Code::Closed => return (Some(Condition::RemoteStreamError), error.clone()),
-        Code::Denied => Condition::HostUnknown,
-        Code::Protocol => Condition::BadRequest,
-        Code::Limit => Condition::PolicyViolation,
-        Code::GoingAway => Condition::SystemShutdown,
-        Code::Refused | Code::Timeout | Code::Dns | Code::Tls | Code::Unreachable | Code::Reset => {
-            Condition::RemoteConnectionFailed
-        }
-        Code::Overloaded | Code::Internal => Condition::InternalServerError,
-        _ => Condition::UndefinedCondition,
-    };
-    (Some(condition), Bytes::new())
-}
-
-fn open_message(header: &StreamHeader) -> Bytes {
-    // A header of a session has a version that was checked or is ours.
-    framing::encode(&Xml::Open(header.clone()), header).unwrap_or_default()
-}
-
-fn close_message() -> Bytes {
-    Bytes::from_static(b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>")
 }

@@ -1,12 +1,16 @@
 //! That the short way and the library together are what the library is by itself, whatever a
 //! client sends and however it is cut; and what that is, in the cases that Autobahn's suite has.
 
-use std::{future::poll_fn, io::Cursor};
+use std::{
+    future::poll_fn,
+    io::{Cursor, Read, Write},
+};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-use super::*;
+use super::{messages::new_library, *};
 
 const MAX: usize = 70_000;
 const MASK: [u8; 4] = [7, 0, 255, 32];
