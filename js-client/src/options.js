@@ -9,7 +9,7 @@
  * @property {number} connectTimeoutMs how long to look for a way to the gateway before the first session gives up with `offline` (30,000)
  * @property {number} backoffMinMs bound of the first delay between attempts (500)
  * @property {number} backoffMaxMs bound of any delay between attempts (30,000)
- * @property {number} upTimeoutMs an uplink POST without an answer after this has failed (30,000)
+ * @property {number} upTimeoutMs an uplink POST without an answer after this has failed (30,000); one by form after 10,000 at most
  * @property {number} probeMs a transport that is asked for a sign of life has this time to give one, or four round trips if that is longer (3,000)
  * @property {number} lingerMs how long a session without sockets is kept (30,000)
  * @property {number} windowBytes what the gateway may send on one socket before the application takes it (262,144)

@@ -52,9 +52,17 @@ export class Browser {
   static async launch(name, { acceptInsecureCerts = false, throttles = false } = {}) {
     const { launch } = KNOWN[name];
     const ignoreDefaultArgs = throttles && name === 'chromium' ? UNTHROTTLED : false;
-    const profile = await mkdtemp(join(tmpdir(), `perigee-${name}-`));
-    const browser = await puppeteer.launch({
-      ...launch, headless: true, ignoreDefaultArgs, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
+    const start = async () => {
+      const profile = await mkdtemp(join(tmpdir(), `perigee-${name}-`));
+      const browser = await puppeteer.launch({
+        ...launch, headless: true, ignoreDefaultArgs, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
+      });
+      return { browser, profile };
+    };
+    // One that ends while it starts says nothing of what is to be tested; one that does so twice is broken.
+    const { browser, profile } = await start().catch((error) => {
+      console.warn(`${name} did not start and is started again: ${error.message}`);
+      return start();
     });
     return new Browser(name, browser, profile);
   }

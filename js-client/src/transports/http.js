@@ -26,6 +26,8 @@ const MAX_BODY_BYTES = 131_072;
 const MIN_BODY_BYTES = 4096;
 /** So many failures in a row say that this way up is blocked. */
 const BLOCKED_AFTER = 4;
+/** A form is not waited for as long as a POST: browsers do not always tell that its reply was lost. What is sent twice counts once. */
+const FORM_TIMEOUT_MS = 10_000;
 
 /** Where what opens each transport that is made of requests is. */
 export const BY_HTTP = {
@@ -232,19 +234,21 @@ export class Uplink {
   async #post(bytes, epoch) {
     const flight = new AbortController();
     this.#flight = flight;
+    // Where those are in use fetch may not work.
+    const byForm = LEGACY.some((kind) => kind === this.#session.uplink.down);
+    const { upTimeoutMs } = this.#config.timing;
     let late = false;
     const timeout = setTimeout(() => {
       late = true;
       flight.abort();
-    }, this.#config.timing.upTimeoutMs);
+    }, byForm ? Math.min(upTimeoutMs, FORM_TIMEOUT_MS) : upTimeoutMs);
     /** @type {Frame[]} */
     const frames = [];
     /** @type {End | null} */
     let failure = null;
     try {
       const { sid, token } = this.#session;
-      // Where those are in use fetch may not work.
-      const send = LEGACY.some((kind) => kind === this.#session.uplink.down) ? (await loadForm()).exchangeByForm : exchange;
+      const send = byForm ? (await loadForm()).exchangeByForm : exchange;
       const whole = await send(this.#config, `${sid}/up`, bytes, { token, signal: flight.signal }, (some) => frames.push(...some));
       if (!whole) failure = { code: null, text: 'the reply was cut' };
     } catch (error) {
