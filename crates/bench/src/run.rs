@@ -154,6 +154,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .filter(|row| named(&options.only, &row.name()))
         .collect();
     let begin = Instant::now();
+    let mut own_failures = 0;
     for round in 1..=results.rounds {
         for work in works
             .iter()
@@ -177,6 +178,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                     let failure = format!("{}, {}: {error}", row.name(), work.name());
                     eprintln!("  {failure}");
                     results.failures.push(failure);
+                    own_failures += u32::from(row.is_ours());
                 }
             }
             // Nobody always comes after the same one.
@@ -190,10 +192,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.write {
         report::keep(&root.join(DOCUMENT), &text)?;
     }
-    if results.failures.is_empty() {
+    // What a rival cannot do is in the tables, and no fault of this run.
+    if own_failures == 0 {
         Ok(())
     } else {
-        Err(format!("{} runs failed", results.failures.len()).into())
+        Err(format!("{own_failures} runs of the gateway failed").into())
     }
 }
 
