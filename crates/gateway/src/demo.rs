@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Gateway, StartError, assets,
     config::{Config, ConfigErrors, Log, LogFormat},
+    http::host_in_url,
 };
 
 /// How the demo logs: it has no configuration file to say so.
@@ -124,10 +125,7 @@ fn allowed_origins(listen: SocketAddr, asked: &[String]) -> Vec<String> {
             .map(str::to_owned)
             .to_vec()
     } else {
-        // In brackets if it needs them.
-        let mut host = SocketAddr::new(listen.ip(), 0).to_string();
-        host.truncate(host.len() - ":0".len());
-        vec![host]
+        vec![host_in_url(listen.ip())]
     };
     let port = match listen.port() {
         // Browsers leave it out.

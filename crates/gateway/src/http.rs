@@ -155,18 +155,21 @@ async fn webtransport_offer(
         body.insert("port".to_owned(), offer.port.into());
     }
     if let Some(host) = offer.host {
-        // As in a URL.
-        let host = match host {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        body.insert("host".to_owned(), host.into());
+        body.insert("host".to_owned(), host_in_url(host).into());
     }
     if let Some(certificate) = &offer.certificate {
         body.insert("hashes".to_owned(), json!([certificate.hash()]));
     }
     let body = serde_json::Value::Object(body).to_string();
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// An address as a URL has it (RFC 3986 §3.2.2).
+pub(crate) fn host_in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
 }
 
 async fn not_found() -> Response {

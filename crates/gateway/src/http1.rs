@@ -143,10 +143,7 @@ impl Connection {
     }
 
     pub(crate) fn into_rest(self) -> Rest {
-        Rest {
-            socket: self.socket,
-            ahead: self.ahead,
-        }
+        self.into_parts().0
     }
 
     pub(crate) fn into_parts(self) -> (Rest, From, Routes) {

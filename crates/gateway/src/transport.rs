@@ -155,8 +155,8 @@ impl Downlink {
         }
     }
 
-    /// What comes in; `take` gets each whole number of frames, and whether nothing follows it yet. Replies
-    /// of requests only ever bring their end.
+    /// What comes in; `take` gets each whole number of frames, and whether it is known that
+    /// nothing has come behind it. Replies of requests only ever bring their end.
     pub(crate) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,

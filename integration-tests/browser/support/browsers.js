@@ -56,6 +56,9 @@ export class Browser {
       const profile = await mkdtemp(join(tmpdir(), `perigee-${name}-`));
       const browser = await puppeteer.launch({
         ...launch, headless: true, ignoreDefaultArgs, acceptInsecureCerts, executablePath: executable(name), userDataDir: profile, protocolTimeout: 120_000,
+      }).catch(async (error) => {
+        await rm(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+        throw error;
       });
       return { browser, profile };
     };

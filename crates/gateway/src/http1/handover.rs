@@ -13,15 +13,6 @@ pub(crate) struct Rest {
     pub(crate) ahead: Vec<u8>,
 }
 
-impl From<ClientSocket> for Rest {
-    fn from(socket: ClientSocket) -> Self {
-        Self {
-            socket,
-            ahead: Vec::new(),
-        }
-    }
-}
-
 /// On a request for a WebSocket, and on no other: where its handler leaves who takes the connection when the reply that
 /// grants it was written.
 #[derive(Clone, Default)]

@@ -151,7 +151,11 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::session_task::Up;
+    use crate::{
+        registry::{Door, Identity},
+        session_task::Up,
+        transport::uplink,
+    };
 
     fn command(seconds: u64) -> Command {
         let grace = Duration::from_secs(seconds);
@@ -256,5 +260,42 @@ mod tests {
             why: "",
         };
         assert!(inbox.send(end).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_at_a_full_inbox_is_answered_when_its_turn_comes() {
+        let identity = Identity::random("n1").expect("random numbers");
+        let door = Arc::new(Door::new(&identity, None));
+        let fill = || {
+            for n in 0..INBOX_COMMANDS as u64 {
+                assert!(door.inbox.try_send(command(n)).is_ok());
+            }
+        };
+        fill();
+        let body = bytes::Bytes::from_static(b"frames");
+        let mut awaited = uplink::apply(&door, body.clone());
+        assert!((&mut awaited).now_or_never().is_none());
+        for n in 0..INBOX_COMMANDS as u64 {
+            assert_eq!(door.inbox.take().map(|command| number(&command)), Some(n));
+            // It asks again whenever there is room, and comes once.
+            assert!((&mut awaited).now_or_never().is_none());
+        }
+        let Some(Command::Up(up)) = door.inbox.take() else {
+            panic!("it has its turn");
+        };
+        assert!(door.inbox.take().is_none());
+        assert_eq!(up.body, body);
+        assert!(up.reply.send(vec![7]).is_ok());
+        assert!(awaited.await.is_ok_and(|frames| frames == [7]));
+
+        fill();
+        let mut waits = uplink::apply(&door, body);
+        assert!((&mut waits).now_or_never().is_none());
+        door.inbox.close();
+        assert!(
+            waits
+                .await
+                .is_err_and(|refusal| refusal.code() == Code::Lost)
+        );
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Downlink,
+    awaited::LOST,
     ticket::{Kind, TicketHash},
 };
 use crate::{
@@ -43,7 +44,7 @@ pub(crate) fn find(
         shared
             .registry
             .find(sid, &hello.token, asker.origin())
-            .ok_or(Refusal::new(Code::Lost, "no such session"))?
+            .ok_or(LOST)?
     };
     Ok(Attach {
         door,
@@ -60,7 +61,7 @@ pub(super) fn known(
 ) -> Result<Attach, Refusal> {
     let hello = take_hello(&mut message)?;
     if !is_its_token(&hello.token) {
-        return Err(Refusal::new(Code::Lost, "no such session"));
+        return Err(LOST);
     }
     Ok(Attach {
         door,

@@ -21,8 +21,8 @@ use crate::{
     session_task::Command,
 };
 
-/// The frames that a session answers a command with. It does so as soon as a poll has been held long enough, or
-/// is over.
+/// The frames that a session answers a command with: a poll when it has been held long enough at the latest. A session
+/// that is over answers none.
 pub(crate) struct Awaited {
     /// The command, while there is no room for it.
     sending: Option<Sending>,

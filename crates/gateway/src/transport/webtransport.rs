@@ -158,7 +158,8 @@ impl Downlink {
         if let Poll::Ready(read) = self.stream.poll_read(cx) {
             return Poll::Ready(match read {
                 Ok(Some(frames)) => {
-                    take(&frames, true);
+                    // QUIC may have more, which shows at the next look.
+                    take(&frames, false);
                     Input::Frames
                 }
                 Ok(None) | Err(_) => Input::Gone,
